@@ -1,0 +1,1 @@
+"""Attach files to Kinto records."""

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Needed to run the scripts of this repository, not the plugin.
+SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66"]
+
+setup(
+    name="kinto-attachment",
+    version="1.0.0.dev0",
+    description="Attach files to Kinto records",
+    long_description="\n\n".join(
+        (HERE / name).read_text(encoding="utf-8") for name in ("README.rst", "CHANGELOG.rst")
+    ),
+    long_description_content_type="text/x-rst",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    url="https://github.com/Kinto/kinto-attachment/",
+    keywords=["kinto", "pyramid", "attachment", "upload", "S3"],
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Framework :: Pyramid",
+        "Topic :: Internet :: WWW/HTTP",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["kinto_attachment", "kinto_attachment.*"]),
+    package_data={"kinto_attachment": ["py.typed"]},
+    include_package_data=True,
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "boto3>=1.36",
+        "colander>=2.0",
+        "kinto>=26.0",
+        "multipart>=2.0",
+        "pyramid>=2.0",
+        "pyramid_storage>=2.0",
+        "transaction>=4.0",
+        "zope.interface>=6.0",
+    ],
+    extras_require={"scripts": SCRIPTS},
+)
