@@ -1,1 +1,57 @@
 """Attach files to Kinto records."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("kinto-attachment")
+
+DOCUMENTATION = "https://github.com/Kinto/kinto-attachment/"
+
+
+def includeme(config: Any) -> None:
+    """Set the plugin up: ``kinto.includes = kinto_attachment``.
+
+    - reads the ``attachment.*`` settings, and stops the server if one of them cannot be right;
+    - registers the file storage, as pyramid_storage does: ``request.attachment`` is the storage;
+    - adds the ``attachment`` endpoint to records, and to those of the default bucket;
+    - follows what happens to records, so that files go with the last record that holds them;
+    - announces itself: capability, public setting, heartbeat, metrics.
+    """
+    # Nothing here is of use to setup.py, or before Kinto knows its settings.
+    from kinto.core.metrics import watch_execution_time
+    from pyramid.events import ApplicationCreated
+    from pyramid_storage.interfaces import IFileStorage
+
+    from kinto_attachment import default_bucket, listeners, serving, views
+    from kinto_attachment.heartbeat import heartbeat
+    from kinto_attachment.settings import Settings
+
+    registry = config.registry
+    settings = Settings.from_kinto(config.get_settings())
+    storage = settings.storage()
+    registry.attachment_settings = settings
+    registry.registerUtility(storage, IFileStorage)
+    config.add_request_method(lambda request: storage, "attachment", reify=True)
+
+    views.register(config)
+    default_bucket.register(config)
+    serving.register(config)
+    listeners.register(config)
+
+    config.add_api_capability(
+        "attachments",
+        description="Add file attachments to records",
+        url=DOCUMENTATION,
+        version=__version__,
+        base_url=settings.extra_base_url,
+    )
+    config.add_settings({"attachment.base_url": settings.base_url})
+    registry.public_settings.add("attachment.base_url")
+    registry.heartbeats["attachments"] = heartbeat
+
+    def on_application_created(event: Any) -> None:
+        watch_execution_time(event.app.registry.metrics, storage, prefix="backend")
+
+    config.add_subscriber(on_application_created, ApplicationCreated)

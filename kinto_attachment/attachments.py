@@ -1,0 +1,97 @@
+"""The use cases: attach a file to a record, and detach it.
+
+Both read the record under a lock, ask once more whether they may, and write through Kinto's own
+resource; nothing is written before the last possible refusal. Which files go or stay follows from
+the record, when Kinto tells that it has changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinto.core.errors import ERRORS, http_error, raise_invalid
+from pyramid.httpexceptions import HTTPNotFound
+
+from kinto_attachment import records
+from kinto_attachment.authorization import ask_again
+from kinto_attachment.forms import FILE
+from kinto_attachment.locks import is_transactional, lock, lock_existence
+from kinto_attachment.preconditions import Preconditions
+from kinto_attachment.references import Holder, References
+from kinto_attachment.settings import Settings
+from kinto_attachment.storage import FileStorage
+from kinto_attachment.transaction import FileChanges
+from kinto_attachment.uploads import Metadata
+
+
+class Attachments:
+    """The use cases, for one request."""
+
+    def __init__(self, request: Any, settings: Settings, files: FileStorage) -> None:
+        self._request = request
+        self._settings = settings
+        self._changes = FileChanges.current(files)
+        self._storage = request.registry.storage
+        self.references = References(self._storage, settings, self._changes)
+
+    def attach(
+        self, name: str, metadata: Metadata, body: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Attach a finished file to the record, which is created if it does not exist.
+
+        ``name`` is the file's relative name; ``body`` may have ``data`` and ``permissions`` for
+        the record. Returns the ``attachment`` attribute. Raises what Kinto answers when it
+        refuses; the transaction then aborts, and the file is discarded.
+        """
+        self._changes.discard_if_aborted(name)
+        create_parents = self._request.context.create_parents
+        if create_parents is not None:
+            create_parents()
+        self._lock()
+        context = ask_again(self._request)
+        attachment = metadata.attachment(self._settings.location(name))
+        body = {**body, "data": {**body.get("data", {}), FILE: attachment}}
+        write = records.put if context.current_object is None else records.patch
+        write(self._request, context, body)
+        if not is_transactional(self._storage):
+            self._changes.keep_new()
+        self.references.add(name, metadata, self._holder())
+        return attachment
+
+    def detach(self, preconditions: Preconditions) -> None:
+        """Take the attachment off the record, which stays.
+
+        Raises Kinto's 404 if there is no such record, 412 if it is another one than the client
+        believes, and 400 if its schema requires an attachment.
+        """
+        self._lock()
+        context = ask_again(self._request)
+        record = context.current_object
+        if record is None:
+            details = {"id": context.record_id, "resource_name": "record"}
+            raise http_error(HTTPNotFound(), errno=ERRORS.INVALID_RESOURCE_ID, details=details)
+        preconditions.check(record)
+        if record.get(FILE) is None:
+            return
+        without = {key: value for key, value in record.items() if key != FILE}
+        if records.accepts(self._request, context, {**without, FILE: None}):
+            records.patch(self._request, context, {"data": {FILE: None}})
+        elif records.accepts(self._request, context, without):
+            records.put(self._request, context, {"data": without})
+        else:
+            raise_invalid(
+                self._request,
+                name=FILE,
+                description="The schema requires an attachment: replace it instead.",
+            )
+
+    def _lock(self) -> None:
+        ids = self._request.matchdict
+        holder = self._holder()
+        bucket_uri = f"/buckets/{holder.bucket_id}"
+        lock_existence(self._storage, "collection", bucket_uri, ids["collection_id"])
+        lock(self._storage, "record", holder.parent_id, holder.record_id)
+
+    def _holder(self) -> Holder:
+        ids = self._request.matchdict
+        return Holder(ids["bucket_id"], ids["collection_id"], ids["id"])

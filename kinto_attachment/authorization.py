@@ -1,0 +1,122 @@
+"""Which Kinto permission a request on an attachment needs, and on which record.
+
+The permissions are those of the record: POST asks for what a PUT of the record would, DELETE for
+what a DELETE of it would. Kinto's own policy then decides, from what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from kinto.authorization import RouteFactory
+from kinto.core.authorization import DYNAMIC
+from kinto.core.storage.exceptions import ObjectNotFoundError
+from kinto.core.utils import instance_uri
+from kinto.views import object_exists_or_404, raise_404_if_invalid_id
+from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
+
+
+class AttachmentContext(RouteFactory):
+    """The record that a request on an attachment is about, as it is when this is made.
+
+    Reads only: unlike ``Record(request)``, it writes no timestamp. Raises Kinto's 404 where there
+    is no such bucket or collection.
+    """
+
+    resource_name = "record"
+
+    collection: dict[str, Any] | None = None
+    """The collection; ``None`` where the default bucket will create it."""
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(request)
+        self.create_parents: Callable[[], None] | None = getattr(request, "create_parents", None)
+        """Creates bucket and collection where they do not exist: set for the default bucket."""
+        if request.method not in ("POST", "DELETE"):
+            # A preflight and a 405 look at no object.
+            return
+        ids = request.matchdict
+        self.bucket_uri = instance_uri(request, "bucket", id=ids["bucket_id"])
+        self.collection_uri = instance_uri(
+            request, "collection", bucket_id=ids["bucket_id"], id=ids["collection_id"]
+        )
+        self.record_id: str = ids["id"]
+        # As in the request's path: PostgreSQL refuses a NUL, even in a question.
+        self.record_uri = f"{self.collection_uri}/records/{quote(self.record_id)}"
+        self.collection = self._find_collection(request)
+        self.current_object = self._find_record(request)
+        self.permission_object_id, self.required_permission = self._needed(request)
+
+    def get_permission_object_id(self, request: Any, object_id: str | None = None) -> str:
+        """The URI under which Kinto keeps the permissions of the record."""
+        return self.record_uri
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether bucket or collection do not exist yet, and the default bucket makes them."""
+        return self.collection is None
+
+    def check_permission(self, principals: Any, bound_perms: Any) -> bool:
+        """Whether the user may; whoever is to own bucket or collection may write there."""
+        return self.is_implicit or bool(super().check_permission(principals, bound_perms))
+
+    def _find_collection(self, request: Any) -> dict[str, Any] | None:
+        ids = request.matchdict
+        raise_404_if_invalid_id(request, "bucket", ids["bucket_id"])
+        try:
+            collection: dict[str, Any] = object_exists_or_404(
+                request,
+                resource_name="collection",
+                parent_id=self.bucket_uri,
+                object_id=ids["collection_id"],
+            )
+        except HTTPNotFound:
+            raise_404_if_invalid_id(request, "collection", ids["collection_id"])
+            if self.create_parents is None:
+                raise
+            return None
+        return collection
+
+    def has_valid_id(self, request: Any) -> bool:
+        """Whether a record may have that id."""
+        generators = request.registry.id_generators
+        return bool(generators.get("record", generators[""]).match(self.record_id))
+
+    def _find_record(self, request: Any) -> dict[str, Any] | None:
+        if not self.has_valid_id(request):
+            return None
+        try:
+            record: dict[str, Any] = request.registry.storage.get(
+                resource_name="record", parent_id=self.collection_uri, object_id=self.record_id
+            )
+        except ObjectNotFoundError:
+            return None
+        return record
+
+    def _needed(self, request: Any) -> tuple[str, str]:
+        creates = request.method == "POST" and (
+            # With this header Kinto wants the permission to create, even on what exists.
+            self.current_object is None or request.headers.get("If-None-Match") == "*"
+        )
+        if creates:
+            return f"{self.collection_uri}/records", "create"
+        return self.record_uri, "write"
+
+
+def ask_again(request: Any) -> AttachmentContext:
+    """Look at the record once more, and ask again whether the user may do what is asked.
+
+    Principals and parents that Kinto remembers for the time of a request are read anew.
+    Raises ``HTTPForbidden``, of which Kinto makes a 401 or a 403, and Kinto's 404.
+    """
+    remembered = request.bound_data
+    for key in [key for key in remembered if key.endswith("_principals")]:
+        del remembered[key]
+    for kind in ("buckets", "collections"):
+        remembered.pop(kind, None)
+    context = AttachmentContext(request)
+    if not request.has_permission(DYNAMIC, context):
+        raise HTTPForbidden()
+    return context

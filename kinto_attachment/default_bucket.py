@@ -1,0 +1,72 @@
+"""Uploads through the ``default`` bucket alias, streamed.
+
+Kinto's own view of the alias reads the whole body, to look for an id in it. This one goes before
+it for uploads: it hands the same input stream on to the real bucket's endpoint, and has bucket and
+collection created only once the file is there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kinto.core.utils import build_request
+from kinto.plugins.default_bucket import create_bucket, create_collection
+from pyramid.httpexceptions import HTTPForbidden, HTTPMethodNotAllowed
+from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.settings import asbool, aslist
+
+PLUGIN = "kinto.plugins.default_bucket"
+
+# What a request built by Kinto does not take over from the original one.
+_ENVIRON = (
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "REMOTE_ADDR",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "wsgi.input",
+    "wsgi.input_terminated",
+    "wsgi.url_scheme",
+)
+
+
+def register(config: Any) -> None:
+    """Add the view, where Kinto's default bucket is enabled."""
+    settings = config.get_settings()
+    if PLUGIN not in aslist(settings["includes"]):
+        return
+    prefix = re.escape(f"/{config.route_prefix}")
+    segment = "[^/]+"
+    config.add_view(
+        default_bucket_attachment,
+        route_name="default_bucket_collection",
+        request_method="POST",
+        path_info=f"^{prefix}/buckets/default/collections/{segment}/records/{segment}/attachment$",
+        permission=NO_PERMISSION_REQUIRED,
+    )
+
+
+def default_bucket_attachment(request: Any) -> Any:
+    """Hand an upload on to the user's own bucket."""
+    if request.authenticated_userid is None:
+        # Kinto makes a 401 of it.
+        raise HTTPForbidden()
+    if asbool(request.registry.settings["readonly"]):
+        raise HTTPMethodNotAllowed()
+    bucket_id = request.default_bucket_id
+    path = request.path.replace("/buckets/default/", f"/buckets/{bucket_id}/", 1)
+    subrequest = build_request(request, {"method": "POST", "path": path})
+    subrequest.bound_data = request.bound_data
+    for name in _ENVIRON:
+        if name in request.environ:
+            subrequest.environ[name] = request.environ[name]
+    # The upload is read from the other request; this one does not keep it open.
+    del request.environ["wsgi.input"]
+
+    def create_parents() -> None:
+        create_bucket(request, bucket_id)
+        create_collection(request, bucket_id)
+
+    subrequest.create_parents = create_parents
+    return request.invoke_subrequest(subrequest)

@@ -1,0 +1,45 @@
+"""The JSON that comes with a file: what the form's ``data`` and ``permissions`` hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinto.core.utils import json
+
+# Kinto copies objects recursively, and PostgreSQL has no NUL in a text.
+_MAX_DEPTH = 200
+_NUL = "\x00"
+
+
+class InvalidField(Exception):
+    """The field cannot be stored in a record; the message says why."""
+
+
+def json_object(name: str, text: bytes) -> dict[str, Any]:
+    """The object in the field ``name``. Raises ``InvalidField``."""
+    try:
+        content = json.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidField(f"body: {name} is not valid JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise InvalidField(f"body: {name} is not a JSON object")
+    _check(name, content)
+    return content
+
+
+def _check(name: str, content: Any) -> None:
+    # Without recursion: it is what this guards against.
+    level, depth = [content], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise InvalidField(f"body: {name} is nested more than {_MAX_DEPTH} levels deep")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, str) and _NUL in value:
+                raise InvalidField(f"body: {name} has a NUL character (\\u0000)")
+        level = below

@@ -1,0 +1,170 @@
+"""What happens to files when others change or delete records, collections and buckets.
+
+Kinto merges the events of a batch and loses their order, so an event only names what to look at:
+each record is read again, and the rows are made to match it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kinto.core.errors import ERRORS, http_error
+from kinto.core.events import ACTIONS, ResourceChanged
+from kinto.core.storage import Filter, Sort
+from kinto.core.utils import COMPARISON
+from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict
+
+from kinto_attachment.forms import FILE
+from kinto_attachment.locks import is_transactional, lock
+from kinto_attachment.references import FileGone, Forgery, Holder, References
+from kinto_attachment.transaction import FileChanges
+
+# Records read at a time when a collection goes.
+_PAGE = 500
+
+
+def register(config: Any) -> None:
+    """Subscribe, before Kinto's own subscribers remove the children of what was deleted."""
+    delete = (ACTIONS.DELETE,)
+    config.add_subscriber(on_records_changed, ResourceChanged, for_resources=("record",))
+    config.add_subscriber(
+        on_collections_deleted,
+        ResourceChanged,
+        for_resources=("collection",),
+        for_actions=delete,
+    )
+    config.add_subscriber(
+        on_buckets_deleted, ResourceChanged, for_resources=("bucket",), for_actions=delete
+    )
+
+
+def on_records_changed(event: Any) -> None:
+    """Records were created, changed or deleted, by whomever."""
+    references = _references(event.request)
+    trusted = _is_trusted(event.request)
+    for record_id in _ids(event):
+        holder = Holder(event.payload["bucket_id"], event.payload["collection_id"], record_id)
+        try:
+            references.sync(holder, trusted=trusted)
+        except Forgery:
+            _restore(event.request, references, holder)
+            raise http_error(
+                HTTPBadRequest(),
+                errno=ERRORS.INVALID_POSTED_DATA,
+                message="Attachment metadata cannot be modified.",
+            ) from None
+        except FileGone:
+            _restore(event.request, references, holder)
+            raise http_error(
+                HTTPConflict(),
+                errno=ERRORS.CONSTRAINT_VIOLATED,
+                message="The attached file was deleted meanwhile: read the record again.",
+            ) from None
+
+
+def on_collections_deleted(event: Any) -> None:
+    """Collections were deleted, and their records are about to."""
+    for collection_id in _ids(event):
+        _release_collection(event.request, event.payload["bucket_id"], collection_id)
+
+
+def on_buckets_deleted(event: Any) -> None:
+    """Buckets were deleted, and their collections and records are about to."""
+    storage = event.request.registry.storage
+    for bucket_id in _ids(event):
+        bucket_uri = f"/buckets/{bucket_id}"
+        for collection in _pages(storage, "collection", bucket_uri):
+            _release_collection(event.request, bucket_id, collection["id"])
+
+
+def _release_collection(request: Any, bucket_id: str, collection_id: str) -> None:
+    """Let go of every file in a collection, and remove its records.
+
+    Kinto's own removal stops at ``storage_max_fetch_size``, and what it leaves comes back with a
+    collection of the same name.
+    """
+    storage = request.registry.storage
+    references = _references(request)
+    collection_uri = f"/buckets/{bucket_id}/collections/{collection_id}"
+    # An upload that is about to write in there finishes first, or finds the collection gone.
+    lock(storage, "collection", f"/buckets/{bucket_id}", collection_id)
+    has_file = [Filter(FILE, True, COMPARISON.HAS)]
+    for record in _pages(storage, "record", collection_uri, has_file):
+        holder = Holder(bucket_id, collection_id, record["id"])
+        held = references.held_by(holder)
+        if held is not None:
+            references.release(holder, held)
+    while storage.delete_all(
+        resource_name="record", parent_id=collection_uri, limit=_PAGE, with_deleted=False
+    ):
+        pass
+
+
+def _pages(
+    storage: Any, resource_name: str, parent_id: str, filters: list[Filter] | None = None
+) -> Iterator[dict[str, Any]]:
+    """All the objects of a parent, in constant memory."""
+    rules = None
+    while True:
+        page = storage.list_all(
+            resource_name=resource_name,
+            parent_id=parent_id,
+            filters=filters,
+            sorting=[Sort("id", 1)],
+            pagination_rules=rules,
+            limit=_PAGE,
+        )
+        yield from page
+        if len(page) < _PAGE:
+            return
+        rules = [[*(filters or []), Filter("id", page[-1]["id"], COMPARISON.GT)]]
+
+
+def _ids(event: Any) -> list[str]:
+    """The ids of the objects that an event is about.
+
+    In a plural delete ``new`` and ``old`` are not always of the same object, and after a PATCH
+    with ``Response-Behavior: light`` the id stands in ``old`` only.
+    """
+    ids: dict[str, None] = {}
+    for change in event.impacted_objects:
+        new = change.get("new") or {}
+        ids[new["id"] if "id" in new else change["old"]["id"]] = None
+    return list(ids)
+
+
+def _references(request: Any) -> References:
+    registry = request.registry
+    changes = FileChanges.current(request.attachment)
+    return References(registry.storage, registry.attachment_settings, changes)
+
+
+def _is_trusted(request: Any) -> bool:
+    """Whether a publishing plugin says that it writes attachment metadata itself."""
+    while request is not None:
+        if getattr(request, "_attachment_auto_save", False):
+            return True
+        request = getattr(request, "parent", None)
+    return False
+
+
+def _restore(request: Any, references: References, holder: Holder) -> None:
+    """Where nothing can roll back, put the record's own file back into it."""
+    storage = request.registry.storage
+    if is_transactional(storage):
+        return
+    record = references.record(holder)
+    if record is None:
+        return
+    record.pop("last_modified")
+    record.pop(FILE)
+    attachment = references.attachment_held_by(holder)
+    if attachment is not None:
+        record[FILE] = attachment
+    storage.update(
+        resource_name="record",
+        parent_id=holder.parent_id,
+        object_id=holder.record_id,
+        obj=record,
+    )

@@ -1,0 +1,47 @@
+"""Row locks, which Kinto's storage interface does not have.
+
+On PostgreSQL these are the locks that Kinto's own writes of the same rows take, in the same order:
+whoever holds one sees the row as it will be when it writes. Other backends have no transactions,
+and nothing to lock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinto.core.utils import sqlalchemy
+
+_QUERY = """
+SELECT id FROM objects
+ WHERE id = :object_id AND parent_id = :parent_id AND resource_name = :resource_name
+   AND NOT deleted
+   FOR {strength}
+"""
+
+
+def is_transactional(storage: Any) -> bool:
+    """Whether what is written to Kinto's ``storage`` can still be rolled back."""
+    client = getattr(storage, "client", None)
+    return client is not None and not client.commit_manually
+
+
+def lock(storage: Any, resource_name: str, parent_id: str, object_id: str) -> None:
+    """Until the transaction ends, nobody else can change that object."""
+    _lock("UPDATE", storage, resource_name, parent_id, object_id)
+
+
+def lock_existence(storage: Any, resource_name: str, parent_id: str, object_id: str) -> None:
+    """Until the transaction ends, nobody can delete that object; others may lock it likewise."""
+    _lock("SHARE", storage, resource_name, parent_id, object_id)
+
+
+def _lock(strength: str, storage: Any, resource_name: str, parent_id: str, object_id: str) -> None:
+    if not is_transactional(storage):
+        return
+    placeholders = {
+        "resource_name": resource_name,
+        "parent_id": parent_id,
+        "object_id": object_id,
+    }
+    with storage.client.connect() as connection:
+        connection.execute(sqlalchemy.text(_QUERY.format(strength=strength)), placeholders)

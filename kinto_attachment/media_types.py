@@ -1,0 +1,41 @@
+"""The media type of a file: what it is called, and whether a name for it is well-formed."""
+
+from __future__ import annotations
+
+import mimetypes as known_types
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+DEFAULT = "application/octet-stream"
+
+# RFC 6838, section 4.2: the "restricted-name" on both sides of the slash.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
+
+
+def is_media_type(text: str) -> bool:
+    """Whether ``text`` is a media type without parameters, such as ``image/png``."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def media_type(filename: str, declared: str | None, by_extension: Mapping[str, str]) -> str:
+    """The media type of a file: that of its extension in ``by_extension`` (``{".db": "..."}``),
+    else the ``declared`` one if it is well-formed, else a guess from the filename."""
+    extension = PurePosixPath(filename).suffix.lower()
+    if extension in by_extension:
+        return by_extension[extension]
+    if declared and is_media_type(declared):
+        return declared
+    guessed, encoding = known_types.guess_type(filename)
+    # guess_type() tells what is inside of "a.csv.gz"; the file itself is an archive.
+    return (guessed if encoding is None else _ENCODINGS.get(encoding)) or DEFAULT
+
+
+_ENCODINGS = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "compress": "application/x-compress",
+    "br": DEFAULT,
+}

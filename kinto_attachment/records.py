@@ -1,0 +1,91 @@
+"""Writing a record through Kinto's own ``Record`` resource.
+
+Schemas, permissions, ETags, events and history then behave as for any other write of the record.
+The resource gets a small JSON request of its own, so it never looks at the upload.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from kinto.core.cornice.errors import Errors
+from kinto.core.cornice.validators import colander_validator
+from kinto.core.errors import json_error_handler
+from kinto.core.resource.viewset import ViewSet
+from kinto.core.utils import build_request
+from kinto.views.records import Record
+from pyramid.httpexceptions import HTTPBadRequest
+
+from kinto_attachment.authorization import AttachmentContext
+
+
+def patch(request: Any, context: AttachmentContext, body: dict[str, Any]) -> dict[str, Any]:
+    """Merge ``body`` (``{"data": ..., "permissions": ...}``) into the record.
+
+    Returns the record. Raises what a PATCH of the record answers when it refuses.
+    """
+    record: dict[str, Any] = _resource(request, context, "PATCH", body).patch()["data"]
+    return record
+
+
+def put(request: Any, context: AttachmentContext, body: dict[str, Any]) -> dict[str, Any]:
+    """Create the record, or replace it. Returns it. Raises what a PUT of it answers when it
+    refuses."""
+    record: dict[str, Any] = _resource(request, context, "PUT", body).put()["data"]
+    return record
+
+
+def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> bool:
+    """Whether the schemas of the collection and the bucket accept ``data`` as the record."""
+    try:
+        # process_object() changes what it is given.
+        _resource(request, context, "PUT", {"data": data}).process_object({**data})
+    except HTTPBadRequest:
+        return False
+    return True
+
+
+class _Context:
+    """What ``Record`` asks its context for, without the object that authorization saw."""
+
+    resource_name = "record"
+    current_object = None
+    shared_ids = None
+
+    def __init__(self, record_uri: str) -> None:
+        self._record_uri = record_uri
+
+    def get_permission_object_id(self, request: Any, object_id: str | None = None) -> str:
+        return self._record_uri
+
+
+def _resource(request: Any, context: AttachmentContext, method: str, body: Any) -> Record:
+    headers = {"Response-Behavior": "full"}
+    spec = {"method": method, "path": request.path, "headers": headers, "body": body}
+    clone = build_request(request, spec)
+    for name in ("authn_type", "selected_userid"):
+        # Anonymous requests have none.
+        if hasattr(request, name):
+            setattr(clone, name, getattr(request, name))
+    clone.matchdict = request.matchdict
+    clone.matched_route = request.matched_route
+    clone.prefixed_principals = request.prefixed_principals
+    clone.response = request.response
+    clone.current_resource_name = "record"
+    clone.validated = {}
+    clone.info = {}
+    # Errors left on the request itself would make cornice answer 400, and commit.
+    clone.errors = Errors()
+    colander_validator(clone, schema=_schema(method))
+    if clone.errors:
+        raise json_error_handler(clone)
+    collections = clone.bound_data.setdefault("collections", {})
+    collections[context.collection_uri] = context.collection
+    return Record(clone, context=_Context(context.record_uri))
+
+
+@functools.cache
+def _schema(method: str) -> Any:
+    """The schema that Kinto validates such a request on a record with."""
+    return ViewSet().get_view_arguments("object", Record, method)["schema"]

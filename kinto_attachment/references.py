@@ -1,0 +1,202 @@
+"""Which records hold which file.
+
+Two kinds of rows in Kinto's own storage backend keep that. A *file row*, under the digest of the
+file's name, has what is known of the file and the URIs of the records that hold it; a *holding*,
+under the digest of the record's URI, has the name of the file that the record holds. Rows are only
+ever read by their key, so nothing here slows as files add up.
+
+``sync()`` makes the rows match a record as it is now. Whoever changes who holds a file locks its
+row first and then looks, so that of two who do it at once the second sees what the first did. The
+row of a file that went stays, marked ``gone``: who copied the record in the meantime is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kinto.core.storage.exceptions import ObjectNotFoundError
+from kinto.core.utils import msec_time
+
+from kinto_attachment.locks import lock
+from kinto_attachment.settings import Settings
+from kinto_attachment.transaction import FileChanges
+from kinto_attachment.uploads import Metadata
+
+# Kinto's counters plugin counts the objects of this name.
+FILES = "attachments"
+HOLDINGS = "attachments-holdings"
+
+_PARENT = "__attachments__"
+_ROW = "row"
+
+
+class Forgery(Exception):
+    """The record shows something else in the place of the file that it holds."""
+
+
+class FileGone(Exception):
+    """The record shows a file that has been deleted since its metadata was read."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A record that may hold a file."""
+
+    bucket_id: str
+    collection_id: str
+    record_id: str
+
+    @property
+    def parent_id(self) -> str:
+        """Under which Kinto's storage has the record."""
+        return f"/buckets/{self.bucket_id}/collections/{self.collection_id}"
+
+    @property
+    def uri(self) -> str:
+        return f"{self.parent_id}/records/{self.record_id}"
+
+
+class References:
+    """The rows, and what becomes of files when they change."""
+
+    def __init__(self, storage: Any, settings: Settings, changes: FileChanges) -> None:
+        """``storage`` is Kinto's storage backend."""
+        self._storage = storage
+        self._settings = settings
+        self._changes = changes
+
+    def add(self, name: str, metadata: Metadata, holder: Holder) -> None:
+        """Own a new file, which ``holder`` is about to hold."""
+        self._write_file({"name": name, **asdict(metadata), "holders": [holder.uri]})
+
+    def file(self, name: str) -> dict[str, Any] | None:
+        """What is known of the file, ``None`` if it is not, and never was, ours."""
+        return self._read(FILES, name)
+
+    def record(self, holder: Holder) -> dict[str, Any] | None:
+        """The record as it is now, in this transaction."""
+        try:
+            record: dict[str, Any] = self._storage.get(
+                resource_name="record", parent_id=holder.parent_id, object_id=holder.record_id
+            )
+        except ObjectNotFoundError:
+            return None
+        return record
+
+    def held_by(self, holder: Holder) -> str | None:
+        """The name of the file that the record holds, as the rows have it."""
+        holding = self._read(HOLDINGS, holder.uri)
+        return None if holding is None else holding["name"]
+
+    def sync(self, holder: Holder, *, trusted: bool = False) -> None:
+        """Make the rows match the record.
+
+        With ``trusted`` any metadata may take the place of the file that the record holds.
+        Raises ``Forgery``, ``FileGone``.
+        """
+        held = self.held_by(holder)
+        attachment = (self.record(holder) or {}).get("attachment")
+        if attachment is None:
+            if held is not None:
+                self.release(holder, held)
+            return
+        name = self._name_of(attachment)
+        if name is None:
+            if held is not None:
+                if not trusted:
+                    raise Forgery(holder.uri)
+                self.release(holder, held)
+        elif name != held:
+            self._hold(holder, name)
+            if held is not None:
+                self._let_go(holder, held)
+
+    def release(self, holder: Holder, held: str) -> None:
+        """The record does not hold that file any more, nor another."""
+        self._let_go(holder, held)
+        self._storage.delete(
+            resource_name=HOLDINGS,
+            parent_id=_parent(holder.uri),
+            object_id=_ROW,
+            with_deleted=False,
+        )
+
+    def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
+        """The ``attachment`` attribute that the record should have, as the rows have it."""
+        held = self.held_by(holder)
+        row = held and self.file(held)
+        if not row:
+            return None
+        return _metadata(row).attachment(self._settings.location(row["name"]))
+
+    def _name_of(self, attachment: Any) -> str | None:
+        """The file of ours that ``attachment`` is exactly the metadata of."""
+        if not isinstance(attachment, dict):
+            return None
+        for name in self._settings.relative_names(attachment.get("location")):
+            row = self.file(name)
+            if row and attachment == _metadata(row).attachment(attachment["location"]):
+                return name
+        return None
+
+    def _hold(self, holder: Holder, name: str) -> None:
+        row = self._locked_file(name)
+        if row is None or ("gone" in row and not self._changes.spare(name)):
+            raise FileGone(name)
+        if holder.uri not in row["holders"] or "gone" in row or "kept" in row:
+            row.pop("gone", None)
+            row.pop("kept", None)
+            row["holders"] = sorted({*row["holders"], holder.uri})
+            self._write_file(row)
+        self._storage.update(
+            resource_name=HOLDINGS,
+            parent_id=_parent(holder.uri),
+            object_id=_ROW,
+            obj={"uri": holder.uri, "name": name},
+        )
+
+    def _let_go(self, holder: Holder, name: str) -> None:
+        row = self._locked_file(name)
+        if row is None:
+            # Somebody emptied the tables: whose file this is cannot be told any more.
+            return
+        row["holders"] = [uri for uri in row["holders"] if uri != holder.uri]
+        if self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files:
+            self._changes.keepers.add(name)
+        if not row["holders"]:
+            if name in self._changes.keepers:
+                row["kept"] = msec_time()
+            else:
+                row["gone"] = msec_time()
+                self._changes.delete_if_committed(name)
+        self._write_file(row)
+
+    def _locked_file(self, name: str) -> dict[str, Any] | None:
+        lock(self._storage, FILES, _parent(name), _ROW)
+        return self.file(name)
+
+    def _read(self, resource_name: str, key: str) -> dict[str, Any] | None:
+        try:
+            row: dict[str, Any] = self._storage.get(
+                resource_name=resource_name, parent_id=_parent(key), object_id=_ROW
+            )
+        except ObjectNotFoundError:
+            return None
+        return row
+
+    def _write_file(self, row: dict[str, Any]) -> None:
+        content = {key: value for key, value in row.items() if key not in ("id", "last_modified")}
+        self._storage.update(
+            resource_name=FILES, parent_id=_parent(row["name"]), object_id=_ROW, obj=content
+        )
+
+
+def _metadata(row: dict[str, Any]) -> Metadata:
+    return Metadata(**{key: row[key] for key in ("filename", "hash", "mimetype", "size")})
+
+
+def _parent(key: str) -> str:
+    # Kinto takes a parent for a pattern when it has a "*", and for a regular expression in memory.
+    return f"{_PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"

@@ -1,0 +1,105 @@
+"""The names of stored files: made safe from what a client sent, numbered where one is taken.
+
+A stored base name is plain ASCII, never empty, never hidden, never a path, keeps its extension,
+and leaves room for a number within the 255 bytes that file systems allow.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable
+from uuid import uuid4
+
+MAX_BYTES = 255
+MAX_EXTENSION_BYTES = 64
+
+_ROOM_FOR_NUMBER = len("-9999999999")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def safe(filename: str) -> str:
+    """Return the base name under which to store what a client calls ``filename``.
+
+    Folders are dropped, accents are transliterated (NFKD), other characters are dropped. The
+    result has at most 244 bytes, so that ``numbered`` never exceeds 255.
+    """
+    stem, extension = _split(filename)
+    return stem[: MAX_BYTES - _ROOM_FOR_NUMBER - len(extension)] + extension
+
+
+def randomized(filename: str) -> str:
+    """Return a UUID4 with the extension of ``filename``, in lower case."""
+    return f"{uuid4()}{_split(filename)[1].lower()}"
+
+
+def numbered(name: str, number: int) -> str:
+    """Return ``name`` with ``-number`` before its extension: ``x/a.txt``, 1: ``x/a-1.txt``."""
+    stem, extension = posixpath.splitext(name)
+    return f"{stem}-{number}{extension}"
+
+
+def part() -> str:
+    """Return a new hidden name for a file that is still being received."""
+    return f".{uuid4()}.part"
+
+
+def claim(name: str, take: Callable[[str], bool], taken: Callable[[str], bool]) -> str:
+    """Return the first of ``name``, ``numbered(name, 1)``... that could be taken.
+
+    ``take(candidate)`` makes the name ours, or returns ``False``; ``taken(candidate)`` only
+    looks. Among n taken names it looks about 2 log2(n) times, not n times: it doubles the number
+    until one looks free, then halves the gap. Where files were deleted in between, the number
+    found is a free one, maybe not the lowest.
+    """
+    candidate, number = name, 0
+    while not take(candidate):
+        low, step = number, 1
+        while taken(numbered(name, low + step)):
+            low, step = low + step, step * 2
+        number = low + step
+        while number - low > 1:
+            middle = (low + number) // 2
+            if taken(numbered(name, middle)):
+                low = middle
+            else:
+                number = middle
+        candidate = numbered(name, number)
+    return candidate
+
+
+def join(folder: str, name: str) -> str:
+    """Return ``folder/name``, without empty segments. Raises ``ValueError`` if it is no path
+    below the storage's root."""
+    joined = "/".join([*filter(None, folder.split("/")), name])
+    if not is_inside(joined):
+        raise ValueError(f"not a folder of the storage: {folder!r}")
+    return joined
+
+
+def is_inside(name: str, encoding_errors: str = "strict") -> bool:
+    """Whether ``name`` can be the name of a stored file: a relative path without empty, ``.`` or
+    ``..`` segments or a NUL, that can be written in UTF-8.
+
+    ``encoding_errors="surrogateescape"`` also accepts what ``os.fsdecode`` makes of other bytes.
+    """
+    try:
+        name.encode("utf-8", encoding_errors)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and not {"", ".", ".."}.intersection(name.split("/"))
+
+
+def _split(filename: str) -> tuple[str, str]:
+    """Return the safe stem, and the safe extension with its dot, or an empty one."""
+    base = re.split(r"[/\\]", filename)[-1]
+    # Split before characters are dropped: in "日本.txt" nothing would be left of the dot.
+    stem, extension = posixpath.splitext(unicodedata.normalize("NFKD", base))
+    stem, extension = _plain(stem) or "file", _plain(extension)
+    return stem, f".{extension}"[:MAX_EXTENSION_BYTES] if extension else ""
+
+
+def _plain(text: str) -> str:
+    ascii_only = "_".join(text.split()).encode("ascii", "ignore").decode("ascii")
+    return _UNSAFE.sub("", ascii_only).strip("._")

@@ -1,0 +1,49 @@
+"""A text with placeholders, for the settings that name folders and files.
+
+Not ``str.format``: a placeholder is a known word and nothing else, so neither an operator's typo
+nor a value can reach attributes, indexes or conversions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class Template:
+    """``Template("{bucket_id}/files", ["bucket_id"]).fill(bucket_id="b") == "b/files"``.
+
+    Raises ``ValueError`` when a brace of ``text`` is not part of one of ``placeholders``.
+    """
+
+    def __init__(self, text: str, placeholders: Sequence[str]) -> None:
+        self.text = text
+        # re.split() alternates what is between the placeholders with their names.
+        self._parts = _PLACEHOLDER.split(text)
+        known = set(placeholders)
+        literals, names = self._parts[::2], self._parts[1::2]
+        if not set(names) <= known or any("{" in part or "}" in part for part in literals):
+            words = ", ".join(f"{{{name}}}" for name in placeholders)
+            raise ValueError(f"should have no braces but those of {words}")
+
+    @property
+    def literal(self) -> str:
+        """The text with a harmless letter in place of each placeholder."""
+        return _PLACEHOLDER.sub("x", self.text)
+
+    def fill(self, **values: str) -> str:
+        """Replace each placeholder by its value; what a value holds is not looked at again."""
+        return "".join(
+            values[part] if index % 2 else part for index, part in enumerate(self._parts)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Template({self.text!r})"

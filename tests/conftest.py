@@ -1,0 +1,229 @@
+"""Kinto with the plugin for the tests, in this process (``make_app``) or in another
+(``live_kinto``). A test that uses one of them runs twice: with its objects in memory, and in
+PostgreSQL (``backend``).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kinto
+import pytest
+import transaction
+import webtest
+from kinto.core.scripts import migrate
+from kinto.core.storage.postgresql.client import _CLIENTS
+
+from tests.servers.kinto import LiveKinto
+from tests.servers.postgresql import PostgreSQL
+
+Settings = dict[str, Any]
+
+# Created in every session with Kinto's tables, and copied where a test wants a database.
+TEMPLATE = "kinto_template"
+
+# A lock that a test has left behind should fail the test, not stop the suite.
+CLEAN = """
+SET lock_timeout = '5s';
+DELETE FROM objects;
+DELETE FROM timestamps;
+DELETE FROM user_principals;
+DELETE FROM access_control_entries;
+"""
+
+
+class KintoApp(webtest.TestApp):
+    """Kinto in this process, as one user sees it. Paths have the ``/v1``."""
+
+    def __init__(self, app: Any, user: str | None = "alice") -> None:
+        super().__init__(app)
+        if user is not None:
+            self.authorization = ("Basic", (user, "secret"))
+
+    @property
+    def registry(self) -> Any:
+        """Pyramid's registry: ``storage``, ``permission``, ``settings``..."""
+        return self.app.registry
+
+    @property
+    def userid(self) -> str:
+        """The user as permissions name it: ``basicauth:...``."""
+        userid: str = self.get("/v1/").json["user"]["id"]
+        return userid
+
+    def as_user(self, user: str | None) -> KintoApp:
+        """The same Kinto as another user sees it; ``None`` is an anonymous one."""
+        return KintoApp(self.app, user)
+
+
+class KintoDatabase:
+    """A database with Kinto's tables; ``settings`` are those of a Kinto that uses it."""
+
+    def __init__(self, server: PostgreSQL, name: str) -> None:
+        self.url = server.create_database(name, TEMPLATE)
+        self.settings = _postgresql_settings(self.url)
+        self._drop = functools.partial(server.drop_database, name)
+        self._connection = server.connect(name)
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Execute a statement behind Kinto's back, in a transaction of its own."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def clean(self) -> None:
+        """Remove every object and permission. Gives up what this thread has not committed."""
+        transaction.abort()
+        self.execute(CLEAN)
+
+    def close(self) -> None:
+        """Drop the database."""
+        _forget_clients()
+        self._connection.close()
+        self._drop()
+
+
+def kinto_settings_with(
+    base: Mapping[str, Any], attachment: Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> Settings:
+    """Kinto's settings: ``base``, changed by ``settings``, and by those of the plugin under their
+    names without ``kinto.attachment.``. A value of ``None`` leaves the setting out."""
+    ours = {f"kinto.attachment.{name}": value for name, value in (attachment or {}).items()}
+    merged = {**base, **settings, **ours}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+@pytest.fixture(params=["memory", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Where Kinto keeps its objects and permissions."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture
+def kinto_settings(
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Settings]:
+    """The settings of a Kinto with the plugin and no objects, files in ``tmp_path / "files"``."""
+    settings = _settings(tmp_path / "files")
+    if backend == "memory":
+        yield settings
+    else:
+        database = request.getfixturevalue("kinto_database")
+        yield {**settings, **database.settings}
+        database.clean()
+
+
+@pytest.fixture
+def make_app(kinto_settings: Settings) -> Callable[..., KintoApp]:
+    """``make_app(attachment={"folder": "{bucket_id}"}, **{"kinto.readonly": "true"})`` starts a
+    Kinto with these settings, on top of ``kinto_settings``. Several share the database."""
+
+    def make(attachment: Mapping[str, Any] | None = None, **settings: Any) -> KintoApp:
+        return _app(kinto_settings_with(kinto_settings, attachment, settings))
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., KintoApp]) -> KintoApp:
+    """Kinto with the settings of ``kinto_settings``."""
+    return make_app()
+
+
+@pytest.fixture
+def live_kinto(kinto_settings: Settings) -> Iterator[Callable[..., LiveKinto]]:
+    """``live_kinto("gunicorn", workers=2, attachment={...}, settings={...})`` starts a Kinto in
+    processes of its own (see ``LiveKinto``); it is stopped after the test."""
+    started = []
+
+    def start(
+        server: str = "waitress",
+        *,
+        attachment: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> LiveKinto:
+        merged = kinto_settings_with(kinto_settings, attachment, settings or {})
+        started.append(LiveKinto(merged, server, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A PostgreSQL server. Its database ``TEMPLATE`` has Kinto's tables and those of plugins."""
+    with PostgreSQL() as server:
+        server.create_database(TEMPLATE)
+        url = server.url_of(TEMPLATE)
+        files = tmp_path_factory.mktemp("files")
+        migrate({"registry": _app(_settings(files) | _postgresql_settings(url)).registry})
+        _forget_clients()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kinto_database(postgresql: PostgreSQL) -> Iterator[KintoDatabase]:
+    """The database that the tests share, one after the other."""
+    database = KintoDatabase(postgresql, "kinto")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def new_database(postgresql: PostgreSQL) -> Iterator[Callable[[], KintoDatabase]]:
+    """``new_database()`` creates an empty database for this test alone, where Kinto opens
+    connections of its own; ``settings`` of it go to ``make_app`` or ``live_kinto``."""
+    created = []
+
+    def create() -> KintoDatabase:
+        created.append(KintoDatabase(postgresql, f"kinto_{next(_numbers)}"))
+        return created[-1]
+
+    yield create
+    for database in created:
+        database.close()
+
+
+_numbers = itertools.count(1)
+
+
+def _settings(files: Path) -> Settings:
+    return {
+        "kinto.includes": "kinto.plugins.default_bucket kinto_attachment",
+        "kinto.multiauth.policies": "basicauth",
+        "kinto.userid_hmac_secret": "of the tests",
+        "kinto.experimental_collection_schema_validation": "true",
+        "kinto.attachment.base_path": str(files),
+        "kinto.attachment.base_url": "https://files.example.org/",
+    }
+
+
+def _postgresql_settings(url: str) -> Settings:
+    return {
+        "kinto.storage_backend": "kinto.core.storage.postgresql",
+        "kinto.storage_url": url,
+        "kinto.permission_backend": "kinto.core.permission.postgresql",
+        "kinto.permission_url": url,
+    }
+
+
+def _app(settings: Settings, user: str | None = "alice") -> KintoApp:
+    return KintoApp(kinto.main({}, config=None, **settings), user)
+
+
+def _forget_clients() -> None:
+    """Close the connections that Kinto keeps, one pool for each URL, until the process ends."""
+    transaction.abort()
+    for clients in _CLIENTS.values():
+        for client in clients.values():
+            client.session_factory.remove()
+            client.session_factory.session_factory.kw["bind"].dispose()
+        clients.clear()

@@ -1,0 +1,213 @@
+"""Kinto in processes of its own: to kill it, to measure it, to send it a body piece by piece.
+
+It is measured through ``/proc``, as Linux has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from tests.servers.ports import free_port
+
+STARTUP_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+_INI = """\
+[app:main]
+use = egg:kinto
+{settings}
+
+[server:main]
+use = egg:waitress
+host = 127.0.0.1
+port = {port}
+
+[loggers]
+keys = root
+
+[handlers]
+keys = console
+
+[formatters]
+keys = plain
+
+[logger_root]
+level = INFO
+handlers = console
+
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = plain
+
+[formatter_plain]
+format = %(asctime)s %(process)d %(levelname)s %(name)s %(message)s
+"""
+
+
+class LiveKinto:
+    """A running Kinto on 127.0.0.1; it answers once the constructor returns.
+
+    ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
+    body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
+    ``worker_class``: ``sync``, or ``gthread`` with 4 threads each. ``environ`` is added to the
+    environment. Raises ``RuntimeError`` with what the server printed if it does not start.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        server: str = "waitress",
+        workers: int = 1,
+        worker_class: str = "sync",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="test-kinto-"))
+        self.log = self.directory / "kinto.log"
+        self.port = free_port()
+        self.ini = self.directory / "kinto.ini"
+        self.ini.write_text(_ini(settings, self.port))
+        command = {
+            "waitress": ["-m", "pyramid.scripts.pserve", str(self.ini)],
+            "gunicorn": [
+                *("-m", "gunicorn", "--paste", str(self.ini), "--log-config", str(self.ini)),
+                *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
+                *("--worker-class", worker_class, "--no-control-socket"),
+                *(("--threads", "4") if worker_class == "gthread" else ()),
+                # A slow upload is a test's right. To stop, gunicorn waits 2 seconds for idle
+                # connections: killed before that, it would lose its coverage.
+                *("--timeout", "300", "--graceful-timeout", "5"),
+            ],
+        }[server]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Its own group, which kill() takes as one.
+                start_new_session=True,
+                # Kinto's root view looks for its file there.
+                env={**os.environ, "KINTO_INI": str(self.ini), **(environ or {})},
+            )
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The URL of the API, with a slash at the end."""
+        return f"http://127.0.0.1:{self.port}/v1/"
+
+    @property
+    def pid(self) -> int:
+        """The process that was started: waitress, or gunicorn's arbiter."""
+        return self._process.pid
+
+    def pids(self) -> list[int]:
+        """All the processes of the server."""
+        return [self.pid, *_children(self.pid)]
+
+    def rss(self) -> int:
+        """The peak memory in bytes, since start or ``reset_rss()``, of its largest process."""
+        return max(_number(f"/proc/{pid}/status", "VmHWM") for pid in self.pids()) * 1024
+
+    def reset_rss(self) -> None:
+        """Count the peak memory from what is used now."""
+        for pid in self.pids():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def written(self) -> int:
+        """How many bytes the server has handed to ``write()`` since it started."""
+        return sum(_number(f"/proc/{pid}/io", "wchar") for pid in self.pids())
+
+    def kill(self) -> None:
+        """SIGKILL to every process, as the kernel does when memory is short.
+
+        None of them runs any more once it returns.
+        """
+        workers = _children(self.pid)
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        while any(_runs(pid) for pid in workers):
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop the server as an operator does (SIGTERM) and remove its log and configuration.
+
+        May be called again, and after ``kill()``.
+        """
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(self.url, timeout=5):  # noqa: S310
+                    return
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise RuntimeError(f"Kinto answers {error.code}\n{self._output()}") from None
+            except OSError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"no Kinto: {error}\n{self._output()}") from None
+                time.sleep(0.05)
+
+    def _output(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+def _ini(settings: Mapping[str, Any], port: int) -> str:
+    # "%" starts a reference in this format; a value goes on where the next line is indented.
+    lines = (
+        f"{name} = {str(value).replace('%', '%%')}".replace("\n", "\n    ")
+        for name, value in settings.items()
+    )
+    return _INI.format(settings="\n".join(lines), port=port)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process does anything: one that is dead may stay listed as a zombie."""
+    try:
+        return " (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def _number(path: str, name: str) -> int:
+    for line in Path(path).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0])
+    raise LookupError(f"no {name} in {path}")
