@@ -35,8 +35,8 @@ def includeme(config: Any) -> None:
     registry.registerUtility(storage, IFileStorage)
     config.add_request_method(lambda request: storage, "attachment", reify=True)
 
-    views.register(config)
     default_bucket.register(config)
+    views.register(config)
     serving.register(config)
     listeners.register(config)
 

@@ -111,12 +111,23 @@ def ask_again(request: Any) -> AttachmentContext:
     Principals and parents that Kinto remembers for the time of a request are read anew.
     Raises ``HTTPForbidden``, of which Kinto makes a 401 or a 403, and Kinto's 404.
     """
-    remembered = request.bound_data
-    for key in [key for key in remembered if key.endswith("_principals")]:
-        del remembered[key]
     for kind in ("buckets", "collections"):
-        remembered.pop(kind, None)
+        request.bound_data.pop(kind, None)
     context = AttachmentContext(request)
+    principals = _principals_now(request)
+    context.get_prefixed_principals = lambda: principals
     if not request.has_permission(DYNAMIC, context):
         raise HTTPForbidden()
     return context
+
+
+def _principals_now(request: Any) -> list[str]:
+    """The user's principals, with the groups that the user is in by now."""
+    known: list[str] = request.prefixed_principals
+    user_id = request.prefixed_userid
+    if user_id is None:
+        return known
+    # Where Kinto's groupfinder remembers them.
+    remembered = set(request.bound_data.get(f"{user_id}_principals", ()))
+    groups = set(request.registry.permission.get_user_principals(user_id))
+    return [name for name in known if name not in remembered - groups] + sorted(groups)

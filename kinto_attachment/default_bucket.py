@@ -32,10 +32,16 @@ _ENVIRON = (
 
 
 def register(config: Any) -> None:
-    """Add the view, where Kinto's default bucket is enabled."""
+    """Add the view, where Kinto's default bucket is enabled.
+
+    To be called before the records' own endpoint is added, whose route would take the alias for a
+    bucket.
+    """
     settings = config.get_settings()
     if PLUGIN not in aslist(settings["includes"]):
         return
+    # Kinto may come to it only after us; Pyramid includes it once.
+    config.include(PLUGIN)
     prefix = re.escape(f"/{config.route_prefix}")
     segment = "[^/]+"
     config.add_view(

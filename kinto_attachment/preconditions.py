@@ -10,6 +10,7 @@ from typing import Any
 import colander
 from kinto.core.errors import ERRORS, http_error, raise_invalid
 from kinto.core.resource.schema import HeaderSchema
+from kinto.core.schema import HeaderQuotedInteger
 from pyramid.httpexceptions import HTTPPreconditionFailed
 
 
@@ -18,21 +19,8 @@ class Preconditions:
 
     def __init__(self, request: Any) -> None:
         """Raises Kinto's 400 for a malformed header."""
-        try:
-            headers = HeaderSchema().deserialize(dict(request.headers))
-        except colander.Invalid as error:
-            name, description = next(iter(error.asdict().items()))
-            raise_invalid(request, location="header", name=name, description=description)
-        except ValueError:
-            # Kinto's pattern lets `*"1"` pass, and then reads a number from it.
-            raise_invalid(
-                request,
-                location="header",
-                name="If-Match",
-                description="The value should be integer between double quotes.",
-            )
-        self._if_match: int | str | None = headers.get("If-Match")
-        self._if_none_match: int | str | None = headers.get("If-None-Match")
+        self._if_match = _header(request, "If-Match")
+        self._if_none_match = _header(request, "If-None-Match")
 
     def check(self, record: dict[str, Any] | None) -> None:
         """Raise Kinto's 412 unless they hold for ``record``, ``None`` if there is none."""
@@ -44,6 +32,18 @@ class Preconditions:
             raise _failed(record)
         if self._if_match not in (None, "*", record["last_modified"]):
             raise _failed(record)
+
+
+def _header(request: Any, name: str) -> int | str | None:
+    """The timestamp in a header, ``"*"``, or ``None`` if it was not sent."""
+    given = {name: request.headers[name]} if name in request.headers else {}
+    try:
+        value: int | str | None = HeaderSchema().deserialize(given).get(name)
+    except (colander.Invalid, ValueError):
+        # Kinto's pattern lets `*"1"` pass, and then reads a number from it.
+        description = HeaderQuotedInteger.error_message
+        raise_invalid(request, location="header", name=name, description=description)
+    return value
 
 
 def _failed(record: dict[str, Any] | None) -> HTTPPreconditionFailed:

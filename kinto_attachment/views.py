@@ -16,6 +16,7 @@ from pyramid.httpexceptions import (
     HTTPRequestEntityTooLarge,
     HTTPServiceUnavailable,
 )
+from pyramid.response import Response
 
 from kinto_attachment.attachments import Attachments
 from kinto_attachment.authorization import AttachmentContext
@@ -85,15 +86,23 @@ def post_attachment(request: Any) -> dict[str, Any]:
     return attachment
 
 
-def delete_attachment(request: Any) -> Any:
+def delete_attachment(request: Any) -> Response:
     """Detach the file of the record."""
     _context(request)
     use_case = Attachments(request, request.registry.attachment_settings, request.attachment)
     use_case.detach(Preconditions(request))
-    response = request.response
-    response.status_code = 204
-    del response.content_type
-    return response
+    headers = request.response.headers
+    return _NoContent(
+        status=204,
+        headerlist=[(name, headers[name]) for name in ("ETag", "Last-Modified") if name in headers],
+    )
+
+
+class _NoContent(Response):
+    @property
+    def json(self) -> dict[str, Any]:
+        """Kinto's batch shows bodies as JSON, and fails on an empty one."""
+        return {}
 
 
 def _context(request: Any) -> AttachmentContext:
@@ -105,9 +114,14 @@ def _context(request: Any) -> AttachmentContext:
 
 
 def _content_length(environ: Mapping[str, Any]) -> int | None:
-    """The size of the body in bytes; ``None`` if only its end will tell."""
+    """The size of the body in bytes; ``None`` if only its end will tell.
+
+    Raises ``MalformedForm``.
+    """
     declared = environ.get("CONTENT_LENGTH")
     if declared:
+        if not (declared.isascii() and declared.isdigit()):
+            raise MalformedForm("Content-Length should be a number of bytes")
         return int(declared)
     return None if environ.get("wsgi.input_terminated") else 0
 

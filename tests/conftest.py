@@ -15,6 +15,7 @@ import kinto
 import pytest
 import transaction
 import webtest
+from kinto.core.cornice.service import SERVICES, Service
 from kinto.core.scripts import migrate
 from kinto.core.storage.postgresql.client import _CLIENTS
 
@@ -119,14 +120,15 @@ def kinto_settings(
 
 
 @pytest.fixture
-def make_app(kinto_settings: Settings) -> Callable[..., KintoApp]:
+def make_app(kinto_settings: Settings) -> Iterator[Callable[..., KintoApp]]:
     """``make_app(attachment={"folder": "{bucket_id}"}, **{"kinto.readonly": "true"})`` starts a
     Kinto with these settings, on top of ``kinto_settings``. Several share the database."""
 
     def make(attachment: Mapping[str, Any] | None = None, **settings: Any) -> KintoApp:
         return _app(kinto_settings_with(kinto_settings, attachment, settings))
 
-    return make
+    yield make
+    _forget_services()
 
 
 @pytest.fixture
@@ -217,6 +219,17 @@ def _postgresql_settings(url: str) -> Settings:
 
 def _app(settings: Settings, user: str | None = "alice") -> KintoApp:
     return KintoApp(kinto.main({}, config=None, **settings), user)
+
+
+def _forget_services() -> None:
+    """Let go of the apps: Kinto lists the services of each one, and they hold 4 MB of it.
+
+    The first of a name stays, since modules make some of them only once.
+    """
+    first: dict[str, Service] = {}
+    for service in SERVICES:
+        first.setdefault(service.name, service)
+    SERVICES[:] = first.values()
 
 
 def _forget_clients() -> None:

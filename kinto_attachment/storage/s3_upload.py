@@ -155,7 +155,7 @@ class S3StagedFile(StagedFile):
             self._left_behind.discard(upload.key)
             raise
         except ClientError as error:
-            if http_status(error) < 500:
+            if http_status(error) < 500 or _is_unknown_condition(error):
                 self._left_behind.discard(upload.key)
             raise
 

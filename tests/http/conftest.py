@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from webtest import TestResponse
+from webtest import TestApp, TestResponse
 
 from tests.conftest import KintoApp
 from tests.forms import CONTENT_TYPE, field_part, file_part, form
@@ -61,6 +61,15 @@ class Record:
             headers=headers,
             status=status,
         )
+
+    def stream(self, body: Any, status: int | None = None, **environ: Any) -> TestResponse:
+        """POST what the stream ``body`` has, as a server that streams bodies would."""
+        # WebTest's lint looks at the stream more closely than servers and applications do.
+        app = TestApp(self.app.app, lint=False)
+        user = dict(self.app.extra_environ)
+        request = app.RequestClass.blank(self.endpoint, environ=user, method="POST")
+        request.environ.update({"wsgi.input": body, "CONTENT_TYPE": CONTENT_TYPE, **environ})
+        return app.do_request(request, status=status)
 
     def detach(self, status: int = 204, headers: dict[str, str] | None = None) -> TestResponse:
         """DELETE the attachment."""

@@ -1,0 +1,333 @@
+"""What becomes of files when others write records, collections and buckets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+COLLECTION = "/v1/buckets/b/collections/c"
+OURS = "Attachment metadata cannot be modified."
+
+
+@pytest.fixture
+def attached(record):
+    """A record with a file."""
+    record.attach(b"content", data={"title": "first"})
+    return record
+
+
+def write(record, method, data, status=None, headers=None):
+    body = {"data": data}
+    return record.app.request(
+        record.path,
+        method=method,
+        body=json.dumps(body).encode(),
+        content_type="application/json",
+        headers=headers,
+        status=status,
+    )
+
+
+def test_other_attributes_may_be_changed(attached):
+    write(attached, "PATCH", {"title": "second"})
+
+    assert attached.content == b"content"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_metadata_may_be_sent_back(attached, method):
+    write(attached, method, attached.data)
+
+    assert attached.content == b"content"
+
+
+def test_metadata_may_be_sent_back_under_another_spelling_of_the_base_url(make_app, make_record):
+    record = make_record(attachment={"base_url": None, "former_base_urls": "https://old.org/f/"})
+    record.attach(b"content")
+    attachment = record.data["attachment"]
+
+    write(record, "PATCH", {"attachment": {**attachment, "location": _at_old(attachment)}})
+
+    assert len(record.files()) == 1
+    record.detach()
+    assert record.files() == []
+
+
+def _at_old(attachment):
+    return f"https://old.org/f/{attachment['location']}"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filename": "other.txt"},
+        {"hash": "0" * 64},
+        {"size": 8},
+        {"mimetype": "text/html"},
+        {"location": "https://files.example.org/other.txt"},
+        {"location": "https://elsewhere.example.org/x"},
+        {"location": 5},
+        {"location": None},
+        {"extra": True},
+    ],
+)
+def test_forged_metadata_is_refused(attached, method, change):
+    forged = {**attached.data["attachment"], **change}
+
+    response = write(attached, method, {"attachment": forged}, status=400)
+
+    assert response.json["message"] == OURS
+    assert attached.content == b"content"
+
+
+@pytest.mark.parametrize("forged", [5, "text", [], {}, False])
+def test_anything_else_in_its_place_is_refused(attached, forged):
+    response = write(attached, "PATCH", {"attachment": forged}, status=400)
+
+    assert response.json["message"] == OURS
+    assert attached.content == b"content"
+
+
+def test_a_refused_change_leaves_the_record_as_it_was(attached, backend):
+    before = attached.data
+
+    write(attached, "PATCH", {"title": "new", "attachment": {}}, status=400)
+
+    if backend == "postgresql":
+        assert attached.data == before
+    else:
+        assert attached.data["attachment"] == before["attachment"]
+
+
+def test_a_put_without_attachment_detaches_the_file(attached):
+    write(attached, "PUT", {"title": "second"})
+
+    assert attached.files() == []
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/merge-patch+json"]
+)
+def test_a_patch_to_null_detaches_the_file(attached, content_type):
+    attached.app.request(
+        attached.path,
+        method="PATCH",
+        body=b'{"data": {"attachment": null}}',
+        content_type=content_type,
+    )
+
+    assert attached.data.get("attachment") is None
+    assert attached.files() == []
+
+
+@pytest.mark.parametrize("path", ["/data/attachment"])
+def test_a_json_patch_that_removes_it_detaches_the_file(attached, path):
+    attached.app.request(
+        attached.path,
+        method="PATCH",
+        body=f'[{{"op": "remove", "path": "{path}"}}]'.encode(),
+        content_type="application/json-patch+json",
+    )
+
+    assert "attachment" not in attached.data
+    assert attached.files() == []
+
+
+@pytest.mark.parametrize("behavior", ["light", "diff"])
+def test_whatever_the_answer_of_a_patch_has(attached, behavior):
+    headers = {"Response-Behavior": behavior}
+
+    write(attached, "PATCH", {"attachment": None}, headers=headers)
+
+    assert attached.files() == []
+
+
+def test_deleting_the_record_deletes_the_file(attached):
+    attached.app.delete(attached.path)
+
+    assert attached.files() == []
+
+
+@pytest.mark.parametrize("path", [COLLECTION, "/v1/buckets/b"])
+def test_deleting_the_parent_deletes_the_files(attached, path):
+    attached.other().attach(b"other")
+
+    attached.app.delete(path)
+
+    assert attached.files() == []
+
+
+@pytest.mark.parametrize(
+    "path", [f"{COLLECTION}/records", "/v1/buckets/b/collections", "/v1/buckets"]
+)
+def test_deleting_many_deletes_their_files(attached, path):
+    attached.other().attach(b"other")
+
+    attached.app.delete(path)
+
+    assert attached.files() == []
+
+
+def test_deleting_some_deletes_their_files_only(attached):
+    attached.other().attach(b"other", data={"title": "other"})
+
+    attached.app.delete(f"{COLLECTION}/records?title=other")
+
+    assert attached.content == b"content"
+    assert len(attached.files()) == 1
+
+
+def test_deleting_in_a_batch_deletes_the_files(attached):
+    other = attached.other()
+    other.attach(b"other")
+
+    attached.app.post_json(
+        "/v1/batch",
+        {
+            "requests": [
+                {"method": "DELETE", "path": attached.path},
+                {"method": "DELETE", "path": other.path},
+            ]
+        },
+    )
+
+    assert attached.files() == []
+
+
+@pytest.mark.parametrize("gone", ["record", "collection", "bucket"])
+def test_files_stay_where_old_ones_are_kept(make_record, gone):
+    record = make_record(attachment={"resources.b.keep_old_files": "true"})
+    record.attach()
+    path = {"record": record.path, "collection": COLLECTION, "bucket": "/v1/buckets/b"}[gone]
+
+    record.app.delete(path)
+
+    assert len(record.files()) == 1
+
+
+def test_more_records_than_kinto_lists_at_once(make_record):
+    record = make_record(**{"kinto.storage_max_fetch_size": "3"})
+    for number in range(8):
+        record.other(f"r{number}").attach(f"{number}".encode())
+
+    record.app.delete(COLLECTION)
+
+    assert record.files() == []
+    record.app.put_json(COLLECTION, {})
+    assert record.app.get(f"{COLLECTION}/records").json["data"] == []
+
+
+def test_a_copied_record_holds_the_file_too(attached):
+    copy = attached.other("copy")
+    write(copy, "PUT", {"attachment": attached.data["attachment"]})
+
+    attached.app.delete(attached.path)
+    assert copy.content == b"content"
+
+    copy.app.delete(copy.path)
+    assert copy.files() == []
+
+
+def test_replacing_the_original_leaves_the_copy_its_file(attached):
+    copy = attached.other("copy")
+    write(copy, "PUT", {"attachment": attached.data["attachment"]})
+
+    attached.attach(b"new")
+
+    assert copy.content == b"content"
+    assert attached.content == b"new"
+    assert len(attached.files()) == 2
+
+
+def test_a_copy_may_take_the_place_of_a_file(attached):
+    copy = attached.other("copy")
+    copy.attach(b"replaced")
+
+    write(copy, "PATCH", {"attachment": attached.data["attachment"]})
+
+    assert copy.content == b"content"
+    assert len(copy.files()) == 1
+
+
+def test_metadata_of_a_file_that_is_gone_is_a_conflict(attached, backend):
+    metadata = attached.data["attachment"]
+    attached.detach()
+    copy = attached.other("copy")
+
+    response = write(copy, "PUT", {"attachment": metadata}, status=409)
+
+    assert response.json["errno"] == 122
+    if backend == "postgresql":
+        assert not copy.exists
+    else:
+        assert "attachment" not in copy.data
+
+
+def test_metadata_of_a_kept_file_is_taken(make_record):
+    record = make_record(attachment={"keep_old_files": "true"})
+    record.attach(b"content")
+    metadata = record.data["attachment"]
+    record.detach()
+    copy = record.other("copy")
+
+    write(copy, "PUT", {"attachment": metadata})
+
+    assert copy.content == b"content"
+
+
+def test_moving_a_file_to_another_record_in_one_batch(attached):
+    moved = attached.other("moved")
+    body = {"data": {"attachment": attached.data["attachment"]}}
+
+    attached.app.post_json(
+        "/v1/batch",
+        {
+            "requests": [
+                {"method": "DELETE", "path": attached.path},
+                {"method": "PUT", "path": moved.path, "body": body},
+            ]
+        },
+    )
+
+    assert moved.content == b"content"
+    moved.app.delete(moved.path)
+    assert moved.files() == []
+
+
+@pytest.mark.parametrize(
+    "attachment", [{"location": "https://elsewhere.example.org/x"}, {"filename": "x"}, "text", 5]
+)
+def test_metadata_of_files_that_are_not_ours_is_plain_data(record, attachment):
+    write(record, "PUT", {"attachment": attachment})
+    write(record, "PATCH", {"attachment": "changed"})
+    record.app.delete(record.path)
+
+
+def test_a_file_takes_the_place_of_plain_data(record):
+    write(record, "PUT", {"attachment": {"location": "https://elsewhere.example.org/x"}})
+
+    record.attach(b"content")
+
+    assert record.content == b"content"
+
+
+def test_a_publishing_plugin_may_write_any_metadata(make_record):
+    record = make_record(**{"kinto.includes": "tests.publisher kinto_attachment"})
+    record.attach(b"content")
+
+    write(record, "PATCH", {"attachment": {"location": "elsewhere"}}, headers={"Publish": "yes"})
+
+    assert record.data["attachment"] == {"location": "elsewhere"}
+    assert record.files() == []
+
+
+def test_other_writes_of_the_record_do_not_touch_files_of_others(attached):
+    other = attached.other()
+    other.create(title="no file")
+
+    write(other, "PATCH", {"title": "still none"})
+    other.app.delete(other.path)
+
+    assert attached.content == b"content"

@@ -1,0 +1,104 @@
+"""``make serve``: a Kinto to try the plugin with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.servers.ports import free_port
+
+CHECKOUT = Path(__file__).parent.parent
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+
+
+def command(checkout: Path, port: int) -> list[str]:
+    return [sys.executable, str(checkout / "scripts" / "serve.py"), "127.0.0.1", str(port)]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what serves, to receive the files."""
+    folder = tmp_path / "a checkout"
+    for name in ("scripts", "config"):
+        shutil.copytree(CHECKOUT / name, folder / name)
+    shutil.copy(CHECKOUT / "README.rst", folder)
+    return folder
+
+
+@pytest.fixture
+def served(checkout: Path) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
+    """The process, its port, and what it printed when it was ready."""
+    port = free_port()
+    process = subprocess.Popen(
+        command(checkout, port), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if "curl" in line:
+            break
+    yield process, port, printed
+    process.kill()
+    process.communicate()
+
+
+@needs_curl
+def test_the_printed_command_attaches_a_file_which_is_then_served(served, tmp_path):
+    _, port, printed = served
+    base_url = f"http://127.0.0.1:{port}/v1/files/"
+
+    shell = {"shell": True, "cwd": tmp_path, "check": True, "capture_output": True, "text": True}
+    answer = subprocess.run(printed[-1].strip() + " --fail --silent", **shell)
+
+    location = requests.models.complexjson.loads(answer.stdout)["location"]
+    assert location.startswith(base_url)
+    assert requests.get(location, timeout=10).content == (CHECKOUT / "README.rst").read_bytes()
+
+
+def test_it_prints_where_it_listens(served):
+    _, port, printed = served
+
+    url = f"http://127.0.0.1:{port}/v1/"
+    assert any(url in line for line in printed)
+    assert requests.get(url, timeout=10).json()["url"] == url
+
+
+def test_ctrl_c_stops_it_without_a_traceback(checkout):
+    process = subprocess.Popen(
+        command(checkout, free_port()),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "curl" not in process.stdout.readline():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_a_busy_port_is_explained_in_one_sentence(checkout):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+
+        refused = subprocess.run(command(checkout, port), capture_output=True, text=True)
+
+    assert refused.returncode == 1
+    assert f"Cannot listen on 127.0.0.1, port {port}: " in refused.stderr
+    assert f"make serve PORT={port + 1}" in refused.stderr
+    assert "Traceback" not in refused.stderr
