@@ -104,7 +104,10 @@ def _release_collection(request: Any, bucket_id: str, collection_id: str) -> Non
 def _pages(
     storage: Any, resource_name: str, parent_id: str, filters: list[Filter] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """All the objects of a parent, in constant memory."""
+    """All the objects of a parent, in constant memory.
+
+    A page may be shorter than asked for: ``storage_max_fetch_size`` limits it.
+    """
     rules = None
     while True:
         page = storage.list_all(
@@ -115,9 +118,9 @@ def _pages(
             pagination_rules=rules,
             limit=_PAGE,
         )
-        yield from page
-        if len(page) < _PAGE:
+        if not page:
             return
+        yield from page
         rules = [[*(filters or []), Filter("id", page[-1]["id"], COMPARISON.GT)]]
 
 

@@ -200,7 +200,7 @@ def _s3_options(given: Mapping[str, str], values: Mapping[str, Any]) -> S3Option
         )
     if not buckets:
         others = sorted(name for name in given if name.startswith("aws."))
-        if others and "base_path" not in given:
+        if others and values["base_path"] is None:
             raise ConfigurationError(
                 f"kinto.attachment.{others[0]} needs kinto.attachment.aws.bucket."
             )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
@@ -17,12 +15,12 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 
 from kinto_attachment.storage import StagedFile, logger, names
 from kinto_attachment.storage.s3_bucket import Bucket, error_code, http_status
+from kinto_attachment.storage.s3_requests import MAX_PARTS, Part, PartsUpload, PutUpload
 
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+# What S3 wants a part to have at least, but for the last one.
 MIN_PART_SIZE = 5 * 1024 * 1024
-MAX_PARTS = 10_000
-# Of a copy inside S3. At most 5 GiB; a smaller one is answered before the client loses patience.
-COPY_PART_SIZE = 256 * 1024 * 1024
+# Whatever size is announced: two parts of each upload are in memory. Makes 625 GiB.
+MAX_PART_SIZE = 64 * 1024 * 1024
 
 _MARK = "upload"
 
@@ -51,22 +49,19 @@ class S3StagedFile(StagedFile):
         self._keep_name = keep_name
         self._mark = uuid4().hex
         self._attributes = {**attributes, "Metadata": {_MARK: self._mark}}
-        self._part_size = max(MIN_PART_SIZE, -(-(size or 0) // MAX_PARTS))
-        self._buffer = BytesIO()
-        self._spare = BytesIO()
-        self._parts: _PartsUpload | None = None
+        self._part_size = min(max(MIN_PART_SIZE, -(-(size or 0) // MAX_PARTS)), MAX_PART_SIZE)
+        self._buffer = Part(self._part_size)
+        self._parts: PartsUpload | None = None
         self._left_behind: set[str] = set()
 
     def _write(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
         with self._bucket.errors(f"write to {self._key!r}"):
             while rest:
-                room = self._part_size - self._buffer.tell()
-                if room:
-                    self._buffer.write(rest[:room])
-                    rest = rest[room:]
-                else:
+                # Not before there is more: the last part of a large file is not an empty one.
+                if len(self._buffer) == self._part_size:
                     self._send_part()
+                rest = rest[self._buffer.fill(rest) :]
 
     def _finish(self) -> str:
         with self._bucket.errors(f"store {self._key!r}"):
@@ -95,28 +90,24 @@ class S3StagedFile(StagedFile):
     def _release(self) -> None:
         # Not left to the garbage collector: a traceback may hold on to us for a while.
         self._buffer.close()
-        self._spare.close()
 
     def _send_part(self) -> None:
-        """Let the full buffer go up, and go on with the other one once it has gone up."""
+        """Let the buffer go up, and go on with an empty one."""
         if self._parts is None:
             key = names.part() if self._keep_name else self._key
-            self._parts = _PartsUpload(self._bucket, key, self._attributes)
-        self._buffer.truncate()
-        self._parts.send(self._buffer)
-        self._buffer, self._spare = self._spare, self._buffer
-        self._buffer.seek(0)
+            self._parts = PartsUpload(self._bucket, key, self._attributes)
+        self._buffer = self._parts.send(self._buffer)
 
     def _take(self, key: str) -> bool:
         """Store the file as ``key``, unless there is such an object."""
         with contextlib.ExitStack() as undo:
-            upload: _PartsUpload | _PutUpload
+            upload: PartsUpload | PutUpload
             if self._parts is None:
                 upload = self._put(key)
             elif self._taken(key):
                 return False
             else:
-                upload = _PartsUpload(self._bucket, key, self._attributes)
+                upload = PartsUpload(self._bucket, key, self._attributes)
                 undo.callback(upload.abort)
                 upload.copy(self._parts)
             # A store may look first and write later, or not heed the condition at all. Among the
@@ -127,7 +118,7 @@ class S3StagedFile(StagedFile):
                 undo.pop_all()
         return took
 
-    def _complete_if_free(self, upload: _PartsUpload | _PutUpload) -> bool:
+    def _complete_if_free(self, upload: PartsUpload | PutUpload) -> bool:
         if self._taken(upload.key):
             return False
         if self._bucket.conditional_writes:
@@ -146,7 +137,7 @@ class S3StagedFile(StagedFile):
         self._bucket.conditional_writes = False
         return True
 
-    def _complete(self, upload: _PartsUpload | _PutUpload, **condition: str) -> None:
+    def _complete(self, upload: PartsUpload | PutUpload, **condition: str) -> None:
         """Make the object. Unless S3 has certainly not done so, ``discard()`` looks for it."""
         self._left_behind.add(upload.key)
         try:
@@ -159,8 +150,8 @@ class S3StagedFile(StagedFile):
                 self._left_behind.discard(upload.key)
             raise
 
-    def _put(self, key: str) -> _PutUpload:
-        return _PutUpload(self._bucket, key, self._attributes, self._buffer)
+    def _put(self, key: str) -> PutUpload:
+        return PutUpload(self._bucket, key, self._attributes, self._buffer)
 
     def _taken(self, key: str) -> bool:
         try:
@@ -186,102 +177,6 @@ class S3StagedFile(StagedFile):
         except Exception:
             # The file is stored: this must not fail it.
             logger.warning("The leftover %s could not be deleted", key, exc_info=True)
-
-
-class _PutUpload:
-    """A file that goes up in one request."""
-
-    def __init__(
-        self, bucket: Bucket, key: str, attributes: Mapping[str, Any], content: BytesIO
-    ) -> None:
-        self.key = key
-        self._bucket = bucket
-        self._attributes = attributes
-        self._content = content
-
-    def complete(self, **condition: str) -> None:
-        self._content.seek(0)
-        self._bucket.client.put_object(
-            Bucket=self._bucket.name,
-            Key=self.key,
-            Body=self._content,
-            **self._attributes,
-            **condition,
-        )
-
-
-class _PartsUpload:
-    """A multipart upload. One part at a time is on its way, in a thread of its own.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
-    """
-
-    def __init__(self, bucket: Bucket, key: str, attributes: Mapping[str, Any]) -> None:
-        self.key = key
-        self.size = 0
-        self._bucket = bucket
-        self._etags: list[str] = []
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="kinto-attachment-s3")
-        self._on_its_way: Future[str] | None = None
-        self._upload = {"Bucket": bucket.name, "Key": key}
-        created = bucket.client.create_multipart_upload(**self._upload, **attributes)
-        self._upload["UploadId"] = created["UploadId"]
-
-    def send(self, part: BytesIO) -> None:
-        """Send what is in ``part`` next, once the part before has gone up; do not wait for it.
-        Raises boto3's errors about the part before."""
-        self._wait()
-        self.size += part.tell()
-        self._on_its_way = self._worker.submit(self._send, len(self._etags) + 1, part)
-
-    def copy(self, source: _PartsUpload) -> None:
-        """Take all parts from the object that ``source`` has made, within S3."""
-        size = source.size
-        part_size = max(COPY_PART_SIZE, -(-size // MAX_PARTS))
-        for number, start in enumerate(range(0, size, part_size), 1):
-            copied = self._bucket.client.upload_part_copy(
-                **self._upload,
-                PartNumber=number,
-                CopySource={"Bucket": self._bucket.name, "Key": source.key},
-                CopySourceRange=f"bytes={start}-{min(start + part_size, size) - 1}",
-            )
-            self._etags.append(copied["CopyPartResult"]["ETag"])
-
-    def complete(self, **condition: str) -> None:
-        """Make one object of the parts."""
-        self._wait()
-        self._worker.shutdown()
-        parts = [
-            {"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, 1)
-        ]
-        self._bucket.client.complete_multipart_upload(
-            **self._upload, MultipartUpload={"Parts": parts}, **condition
-        )
-
-    def abort(self) -> None:
-        """Have S3 drop the parts. Does nothing if the upload is complete or aborted."""
-        # S3 would keep a part that comes after the abort.
-        self._worker.shutdown()
-        try:
-            self._bucket.client.abort_multipart_upload(**self._upload)
-        except ClientError as error:
-            if error_code(error) != "NoSuchUpload":
-                raise
-
-    def _send(self, number: int, part: BytesIO) -> str:
-        part.seek(0)
-        sent = self._bucket.client.upload_part(**self._upload, PartNumber=number, Body=part)
-        etag: str = sent["ETag"]
-        return etag
-
-    def _wait(self) -> None:
-        on_its_way, self._on_its_way = self._on_its_way, None
-        if on_its_way is not None:
-            try:
-                self._etags.append(on_its_way.result())
-            finally:
-                # Its error refers to this frame: a cycle, that only the collector would free.
-                del on_its_way
 
 
 def _is_unknown_condition(error: ClientError) -> bool:

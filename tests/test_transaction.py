@@ -1,0 +1,144 @@
+"""Files follow the transaction."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import transaction
+
+from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.transaction import FileChanges
+
+
+class Storage:
+    """Remembers what is deleted."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+        self.works = True
+
+    def delete(self, name: str) -> bool:
+        if not self.works:
+            raise StorageUnavailable("it is down")
+        self.deleted.append(name)
+        return True
+
+
+class Database:
+    """Takes part in transactions, and fails where it is told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def tpc_begin(self, transaction):
+        pass
+
+    def commit(self, transaction):
+        pass
+
+    def tpc_vote(self, transaction):
+        if self._error:
+            raise self._error
+
+    def tpc_finish(self, transaction):
+        pass
+
+    def tpc_abort(self, transaction):
+        pass
+
+    def abort(self, transaction):
+        pass
+
+    def sortKey(self):
+        return "database"
+
+
+@pytest.fixture
+def storage():
+    transaction.begin()
+    yield Storage()
+    transaction.abort()
+
+
+@pytest.fixture
+def changes(storage):
+    changes = FileChanges.current(storage)
+    changes.discard_if_aborted("new")
+    changes.delete_if_committed("old")
+    return changes
+
+
+def test_a_commit_deletes_the_old_file(storage, changes):
+    transaction.commit()
+
+    assert storage.deleted == ["old"]
+
+
+def test_an_abort_discards_the_new_file(storage, changes):
+    transaction.abort()
+
+    assert storage.deleted == ["new"]
+
+
+def test_a_failed_commit_discards_the_new_file_once(storage, changes):
+    transaction.get().join(Database(RuntimeError("deadlock")))
+
+    with pytest.raises(RuntimeError):
+        transaction.commit()
+    transaction.abort()
+
+    assert storage.deleted == ["new"]
+
+
+class ConnectionLost(Exception):
+    """As SQLAlchemy tells of it."""
+
+    connection_invalidated = True
+
+
+def test_no_file_goes_if_the_database_may_have_committed(storage, changes, caplog):
+    transaction.get().join(Database(ConnectionLost()))
+
+    with pytest.raises(ConnectionLost):
+        transaction.commit()
+    transaction.abort()
+
+    assert storage.deleted == []
+    assert "new" in caplog.text
+
+
+def test_no_new_file_goes_once_nothing_can_be_rolled_back(storage, changes):
+    changes.keep_new()
+
+    transaction.abort()
+
+    assert storage.deleted == []
+
+
+def test_what_was_spared_stays(storage, changes):
+    assert changes.spare("old") is True
+    assert changes.spare("old") is False
+
+    transaction.commit()
+
+    assert storage.deleted == []
+
+
+def test_a_transaction_has_its_own_changes(storage, changes):
+    assert FileChanges.current(storage) is changes
+
+    transaction.commit()
+    transaction.begin()
+
+    assert FileChanges.current(storage) is not changes
+
+
+@pytest.mark.parametrize("end", [transaction.commit, transaction.abort])
+def test_a_storage_that_fails_is_logged_and_nothing_is_raised(storage, changes, end, caplog):
+    storage.works = False
+
+    with caplog.at_level(logging.ERROR):
+        end()
+
+    assert "left for gc" in caplog.text
