@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,25 @@ def backend(request: pytest.FixtureRequest) -> str:
     return backend
 
 
+@pytest.fixture(scope="session")
+def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all the tests: an application that another test has started can be used again."""
+    return tmp_path_factory.mktemp("kinto") / "files"
+
+
+@pytest.fixture
+def files(folder_of_files: Path) -> Iterator[Path]:
+    """The folder where files are stored, which the plugin creates."""
+    yield folder_of_files
+    shutil.rmtree(folder_of_files, ignore_errors=True)
+
+
 @pytest.fixture
 def kinto_settings(
-    backend: str, request: pytest.FixtureRequest, tmp_path: Path
+    backend: str, request: pytest.FixtureRequest, files: Path
 ) -> Iterator[Settings]:
-    """The settings of a Kinto with the plugin and no objects, files in ``tmp_path / "files"``."""
-    settings = _settings(tmp_path / "files")
+    """The settings of a Kinto with the plugin and no objects, files in the folder ``files``."""
+    settings = _settings(files)
     if backend == "memory":
         yield settings
     else:

@@ -106,7 +106,7 @@ def seaweedfs() -> Iterator[SeaweedServer]:
 @in_memory
 @pytest.mark.parametrize("server", ["waitress", "gunicorn"])
 @pytest.mark.parametrize("bucket", ["b", "default"])
-def test_memory_does_not_grow_with_a_file_on_the_local_disk(live_kinto, server, bucket, tmp_path):
+def test_memory_does_not_grow_with_a_file_on_the_local_disk(live_kinto, server, bucket, files):
     client = Client(live_kinto(server))
     client.create_collection()
     client.upload(1, bucket)
@@ -118,7 +118,7 @@ def test_memory_does_not_grow_with_a_file_on_the_local_disk(live_kinto, server, 
     assert status == 200
     assert answer["size"] == 200 * MIB
     assert answer["hash"] == _sha256(200)
-    (stored,) = (path for path in (tmp_path / "files").iterdir() if path.is_file())
+    (stored,) = (path for path in files.iterdir() if path.is_file())
     assert stored.stat().st_size == 200 * MIB
     assert client.server.rss() - idle < 16 * MIB
     # Waitress spools a body before it hands it on.
@@ -205,11 +205,11 @@ def _wait_for(condition: Any, seconds: float = 10) -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "half-close", "close"])
-def test_a_client_that_vanishes_leaves_nothing(live_kinto, tmp_path, how):
+def test_a_client_that_vanishes_leaves_nothing(live_kinto, files, how):
     client = Client(live_kinto("gunicorn"))
     client.create_collection()
     client.upload(1)
-    files = tmp_path / "files"
+    files = files
     (before,) = files.iterdir()
 
     with client.socket() as connection:

@@ -120,7 +120,7 @@ class Record:
 
 
 @pytest.fixture
-def make_record(make_app: Callable[..., KintoApp], tmp_path: Path) -> Callable[..., Record]:
+def make_record(make_app: Callable[..., KintoApp], files: Path) -> Callable[..., Record]:
     """``make_record(attachment={...}, **settings)``: a record of a Kinto with these settings, in
     an existing collection; the record itself does not exist."""
 
@@ -128,7 +128,7 @@ def make_record(make_app: Callable[..., KintoApp], tmp_path: Path) -> Callable[.
         app = make_app(**settings)
         app.put_json("/v1/buckets/b", {})
         app.put_json("/v1/buckets/b/collections/c", {})
-        return Record(app, tmp_path / "files", "/buckets/b/collections/c/records/r")
+        return Record(app, files, "/buckets/b/collections/c/records/r")
 
     return make
 

@@ -10,8 +10,8 @@ URI = "/buckets/default/collections/assets/records/r"
 
 
 @pytest.fixture
-def record(app, tmp_path):
-    return Record(app, tmp_path / "files", URI)
+def record(app, files):
+    return Record(app, files, URI)
 
 
 def buckets(record):
@@ -61,9 +61,9 @@ def test_the_address_is_that_of_the_client(record):
     assert response.headers["Location"].startswith("https://kinto.example.org/v1/buckets/")
 
 
-def test_bucket_and_folder_are_those_of_the_user(make_app, tmp_path):
+def test_bucket_and_folder_are_those_of_the_user(make_app, files):
     app = make_app(attachment={"folder": "{bucket_id}/{collection_id}"})
-    record = Record(app, tmp_path / "files", URI)
+    record = Record(app, files, URI)
 
     record.attach()
 
@@ -96,8 +96,8 @@ def test_anonymous_users_are_refused_before_the_body(record):
 
 
 @pytest.mark.parametrize("status", [400, 412, 413])
-def test_a_refused_upload_creates_nothing(make_app, tmp_path, status):
-    record = Record(make_app(attachment={"max_size_bytes": "10"}), tmp_path / "files", URI)
+def test_a_refused_upload_creates_nothing(make_app, files, status):
+    record = Record(make_app(attachment={"max_size_bytes": "10"}), files, URI)
 
     if status == 400:
         record.send(status=400)
@@ -138,8 +138,8 @@ def test_other_methods_are_not_allowed(record, method):
     assert record.app.request(record.endpoint, method=method, status=405)
 
 
-def test_a_read_only_server_takes_no_files(make_app, tmp_path):
-    record = Record(make_app(**{"kinto.readonly": "true"}), tmp_path / "files", URI)
+def test_a_read_only_server_takes_no_files(make_app, files):
+    record = Record(make_app(**{"kinto.readonly": "true"}), files, URI)
 
     record.attach(status=405)
 
@@ -153,15 +153,15 @@ def test_a_form_in_a_batch_is_refused(record):
     assert answer.json["responses"][0]["status"] == 400
 
 
-def test_without_the_plugin_there_is_no_such_bucket(make_app, tmp_path):
+def test_without_the_plugin_there_is_no_such_bucket(make_app, files):
     app = make_app(**{"kinto.includes": "kinto_attachment"})
 
-    Record(app, tmp_path / "files", URI).attach(status=404)
+    Record(app, files, URI).attach(status=404)
 
 
-def test_the_order_of_the_plugins_does_not_matter(make_app, tmp_path):
+def test_the_order_of_the_plugins_does_not_matter(make_app, files):
     app = make_app(**{"kinto.includes": "kinto_attachment kinto.plugins.default_bucket"})
-    record = Record(app, tmp_path / "files", URI)
+    record = Record(app, files, URI)
 
     record.attach(b"content")
 

