@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from kinto_attachment.storage.names import safe
+
 DEFAULT = "application/octet-stream"
 
 # RFC 6838, section 4.2: the "restricted-name" on both sides of the slash.
@@ -27,7 +29,8 @@ def media_type(filename: str, declared: str | None, by_extension: Mapping[str, s
         return by_extension[extension]
     if declared and is_media_type(declared):
         return declared
-    guessed, encoding = known_types.guess_type(filename)
+    # A raw name could start with "data:", from which guess_type() reads whatever type it says.
+    guessed, encoding = known_types.guess_type(safe(filename))
     # guess_type() tells what is inside of "a.csv.gz"; the file itself is an archive.
     return (guessed if encoding is None else _ENCODINGS.get(encoding)) or DEFAULT
 

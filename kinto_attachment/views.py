@@ -94,7 +94,9 @@ def delete_attachment(request: Any) -> Response:
     headers = request.response.headers
     return _NoContent(
         status=204,
-        headerlist=[(name, headers[name]) for name in ("ETag", "Last-Modified") if name in headers],
+        headerlist=[
+            (name, headers[name]) for name in ("ETag", "Last-Modified") if name in headers
+        ],
     )
 
 

@@ -271,5 +271,3 @@ def test_uploads_in_flight_hold_no_database_connection(live_kinto):
         time.sleep(0.5)
 
         assert client.request("GET", "buckets/b/collections/c/records")[0] == 200
-
-

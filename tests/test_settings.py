@@ -152,7 +152,12 @@ def test_base_urls_that_are_none(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["https://a.org/ https://b.org", "https://a.org, https://b.org/", '["https://a.org", "https://b.org/"]']
+    "value",
+    [
+        "https://a.org/ https://b.org",
+        "https://a.org, https://b.org/",
+        '["https://a.org", "https://b.org/"]',
+    ],
 )
 def test_former_base_urls_are_a_list(value):
     settings = {"attachment.base_path": "/tmp", "attachment.former_base_urls": native_value(value)}

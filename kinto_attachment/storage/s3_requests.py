@@ -114,8 +114,9 @@ class PartsUpload:
         self._wait()
         self.size += len(part)
         number = len(self._etags) + 1
-        free, self._sent = self._sent or Part(part.capacity), part
+        free = Part(part.capacity) if self._sent is None else self._sent
         free.clear()
+        self._sent = part
         self._on_its_way = self._worker.submit(self._send, number, part)
         return free
 

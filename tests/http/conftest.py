@@ -104,9 +104,7 @@ class Record:
     def files(self) -> list[str]:
         """The names of all the files that are stored, whoever holds them."""
         return sorted(
-            str(path.relative_to(self.folder))
-            for path in self.folder.rglob("*")
-            if path.is_file()
+            str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()
         )
 
     def other(self, record_id: str = "other", collection_id: str = "c") -> Record:

@@ -223,6 +223,7 @@ def test_the_location_is_relative_without_a_base_url(make_record):
         ("a.png", "not a media type", "image/png"),
         ("a.png", "image", "image/png"),
         ("a.png", 'image/"png"', "image/png"),
+        ("data:application;base64,", None, "application/octet-stream"),
     ],
 )
 def test_the_media_type_is_configured_declared_or_guessed(
@@ -275,7 +276,7 @@ def test_a_stored_file_keeps_its_extension(make_record, filename):
     [
         (b"; filename*=UTF-8''%e2%82%ac%20rates.txt", "€ rates.txt"),
         (b"; filename*=iso-8859-1'en'%A3%20rates.txt", "£ rates.txt"),
-        (b'; filename="plain.txt"; filename*=UTF-8\'\'other.txt', "plain.txt"),
+        (b"; filename=\"plain.txt\"; filename*=UTF-8''other.txt", "plain.txt"),
         (b"; filename=token.txt", "token.txt"),
         (b"; filename*=UTF-8''..%2F..%2Fa.txt", "a.txt"),
     ],

@@ -139,9 +139,7 @@ def test_a_schema_that_is_set_meanwhile(record, upload):
     schema = {"type": "object", "required": ["title"]}
 
     upload(
-        lambda: record.app.patch_json(
-            "/v1/buckets/b/collections/c", {"data": {"schema": schema}}
-        ),
+        lambda: record.app.patch_json("/v1/buckets/b/collections/c", {"data": {"schema": schema}}),
         400,
     )
 

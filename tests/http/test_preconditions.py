@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 
-
-
 def test_the_current_version_may_be_replaced(record):
     record.attach(b"first")
 
@@ -88,5 +86,3 @@ def test_a_stale_version_is_refused_before_the_body(record):
     record.stream(Unread(), 412, CONTENT_LENGTH="1000", HTTP_IF_MATCH='"1"')
 
     assert record.content == b"first"
-
-

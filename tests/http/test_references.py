@@ -107,9 +107,7 @@ def test_a_put_without_attachment_detaches_the_file(attached):
     assert attached.files() == []
 
 
-@pytest.mark.parametrize(
-    "content_type", ["application/json", "application/merge-patch+json"]
-)
+@pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json"])
 def test_a_patch_to_null_detaches_the_file(attached, content_type):
     attached.app.request(
         attached.path,

@@ -54,7 +54,8 @@ def test_a_body_that_is_not_a_form(target, content_type):
 
 
 @pytest.mark.parametrize(
-    "content_type", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data;"]
+    "content_type",
+    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data;"],
 )
 def test_a_form_without_a_boundary(target, content_type):
     refused(target.post(form([FILE]), content_type, status=400), 107, "boundary")
@@ -128,7 +129,9 @@ def test_two_attachments(target):
     refused(response, 109, "Only one attachment is accepted.")
 
 
-@pytest.mark.parametrize("filename", [None, "", ".", "..", "folder/", "\\", "\x00\x01", "  ", "a/.."])
+@pytest.mark.parametrize(
+    "filename", [None, "", ".", "..", "folder/", "\\", "\x00\x01", "  ", "a/.."]
+)
 def test_an_attachment_without_a_filename(target, filename):
     response = target.send(file_part(b"x", filename), status=400)
 

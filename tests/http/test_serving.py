@@ -94,7 +94,9 @@ def test_pages_from_elsewhere_may_fetch_files(record, anyone):
     ] in ("*", origin["Origin"])
 
 
-@pytest.mark.parametrize("path", ["", "/", "/b", "/b/", "/..", "/../kinto.ini", "/%00", "/.x.part"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "/b", "/b/", "/..", "/../kinto.ini", "/%00", "/.x.part"]
+)
 def test_nothing_else_is_served(make_record, path):
     record = make_record(attachment={**SERVED, "folder": "{bucket_id}"})
     record.attach()

@@ -155,17 +155,18 @@ def test_who_sees_other_records_starts_from_nothing(download, kinto, target):
     assert download(auth="bob:secret").lines == ["unchanged a.txt"]
 
 
-def test_a_collection_that_begins_anew_is_read_from_the_start(download, kinto, target):
-    kinto.create()
-    kinto.attach("a", "a.txt", HELLO)
+def test_a_collection_that_begins_anew_is_read_from_the_start(download, target, add):
+    add("a", "a.txt")
     download()
-    content = (target / ".last_sync").read_text()
     timestamp = last_sync(target)["timestamp"]
-    future = content.replace(timestamp, str(int(timestamp) + 60_000))
-    (target / ".last_sync").write_text(future)
+    content = (target / ".last_sync").read_text()
+    (target / ".last_sync").write_text(content.replace(timestamp, str(int(timestamp) + 60_000)))
+    add("b", "b.txt", hash="0" * 64)
 
-    assert download().lines == ["unchanged a.txt"]
-    assert (target / ".last_sync").read_text() == content
+    assert download(status=1).lines == ["unchanged a.txt"]
+    assert last_sync(target)["timestamp"] is None
+    add("b", "b.txt")
+    assert download().lines == ["downloaded b.txt", "unchanged a.txt"]
 
 
 def test_local_files_stay_when_their_records_go(download, kinto, target):
