@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 # Needed to run the scripts of this repository, not the plugin.
-SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66"]
+SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66", "urllib3>=2.2"]
 
 setup(
     name="kinto-attachment",
@@ -15,7 +15,7 @@ setup(
         (HERE / name).read_text(encoding="utf-8") for name in ("README.rst", "CHANGELOG.rst")
     ),
     long_description_content_type="text/x-rst",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     license_files=["LICENSE"],
     url="https://github.com/Kinto/kinto-attachment/",
     keywords=["kinto", "pyramid", "attachment", "upload", "S3"],

@@ -49,10 +49,6 @@ class AttachmentContext(RouteFactory):
         self.current_object = self._find_record(request)
         self.permission_object_id, self.required_permission = self._needed(request)
 
-    def get_permission_object_id(self, request: Any, object_id: str | None = None) -> str:
-        """The URI under which Kinto keeps the permissions of the record."""
-        return self.record_uri
-
     @property
     def is_implicit(self) -> bool:
         """Whether bucket or collection do not exist yet, and the default bucket makes them."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from kinto.core.utils import build_request
 from kinto.plugins.default_bucket import create_bucket, create_collection
-from pyramid.httpexceptions import HTTPForbidden, HTTPMethodNotAllowed
+from pyramid.httpexceptions import HTTPForbidden
 from pyramid.security import NO_PERMISSION_REQUIRED
-from pyramid.settings import asbool, aslist
+from pyramid.settings import aslist
 
 PLUGIN = "kinto.plugins.default_bucket"
 
@@ -58,8 +58,6 @@ def default_bucket_attachment(request: Any) -> Any:
     if request.authenticated_userid is None:
         # Kinto makes a 401 of it.
         raise HTTPForbidden()
-    if asbool(request.registry.settings["readonly"]):
-        raise HTTPMethodNotAllowed()
     bucket_id = request.default_bucket_id
     path = request.path.replace("/buckets/default/", f"/buckets/{bucket_id}/", 1)
     subrequest = build_request(request, {"method": "POST", "path": path})

@@ -194,8 +194,8 @@ def _filename(part: MultipartSegment) -> str:
         raise MalformedForm("body: Filename is required.")
     name = re.split(r"[/\\]", sent)[-1]
     # Line and paragraph separators break lines as control characters do.
-    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp")).strip()
-    if name in ("", ".", ".."):
+    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
+    if name.strip() in ("", ".", ".."):
         raise MalformedForm("body: Filename is required.")
     return name
 

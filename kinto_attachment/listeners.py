@@ -155,10 +155,8 @@ def _is_trusted(request: Any) -> bool:
 def _restore(request: Any, references: References, holder: Holder) -> None:
     """Where nothing can roll back, put the record's own file back into it."""
     storage = request.registry.storage
-    if is_transactional(storage):
-        return
     record = references.record(holder)
-    if record is None:
+    if is_transactional(storage) or record is None:
         return
     record.pop("last_modified")
     record.pop(FILE)

@@ -38,12 +38,3 @@ class Template:
         return "".join(
             values[part] if index % 2 else part for index, part in enumerate(self._parts)
         )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Template) and other.text == self.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __repr__(self) -> str:
-        return f"Template({self.text!r})"

@@ -8,7 +8,7 @@ import pytest
 import transaction
 
 from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.transaction import FileChanges
+from kinto_attachment.transaction import FileChanges, release
 
 
 class Storage:
@@ -142,3 +142,42 @@ def test_a_storage_that_fails_is_logged_and_nothing_is_raised(storage, changes, 
         end()
 
     assert "left for gc" in caplog.text
+
+
+class Request:
+    """What ``release()`` asks of a request."""
+
+    tm = transaction.manager
+
+
+def test_the_hooks_of_a_transaction_that_is_released_are_carried_over(storage):
+    called = []
+    before = transaction.get()
+    before.user, before.description = "alice", "/v1/"
+    before.addBeforeCommitHook(called.append, args=("before commit",))
+    before.addAfterCommitHook(lambda success, name: called.append(name), args=("after commit",))
+
+    release(Request())
+
+    after = transaction.get()
+    assert after is not before
+    assert (after.user, after.description) == (before.user, before.description)
+    assert called == []
+    transaction.commit()
+    assert called == ["before commit", "after commit"]
+
+
+def test_a_transaction_that_is_released_holds_nothing(storage):
+    held = []
+
+    class Connection(Database):
+        def abort(self, transaction):
+            held.remove(self)
+
+    connection = Connection()
+    held.append(connection)
+    transaction.get().join(connection)
+
+    release(Request())
+
+    assert held == []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import transaction
+
+from kinto_attachment.references import FILES
 
 COLLECTION = "/v1/buckets/b/collections/c"
 OURS = "Attachment metadata cannot be modified."
@@ -327,5 +330,38 @@ def test_other_writes_of_the_record_do_not_touch_files_of_others(attached):
 
     write(other, "PATCH", {"title": "still none"})
     other.app.delete(other.path)
+
+    assert attached.content == b"content"
+
+
+def test_deleting_a_collection_with_plain_data_in_the_place_of_attachments(attached):
+    write(attached.other(), "PUT", {"attachment": {"location": "https://elsewhere.org/x"}})
+
+    attached.app.delete(COLLECTION)
+
+    assert attached.files() == []
+
+
+def test_rows_that_somebody_has_removed(attached):
+    storage = attached.app.registry.storage
+    storage.delete_all(resource_name=FILES, parent_id="__attachments__/*", with_deleted=False)
+    transaction.commit()
+
+    attached.attach(b"second")
+
+    assert attached.content == b"second"
+    # Nobody can tell any more whose the first one was.
+    assert len(attached.files()) == 2
+
+
+def test_a_copy_of_a_record_whose_row_somebody_has_removed_is_plain_data(attached):
+    copy = attached.other("copy")
+    metadata = attached.data["attachment"]
+    storage = attached.app.registry.storage
+    storage.delete_all(resource_name=FILES, parent_id="__attachments__/*", with_deleted=False)
+    transaction.commit()
+
+    write(copy, "PUT", {"attachment": metadata})
+    copy.app.delete(copy.path)
 
     assert attached.content == b"content"

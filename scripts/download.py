@@ -1,0 +1,424 @@
+"""Download the attachments of a Kinto collection into a folder.
+
+    python3 scripts/download.py --server=https://kinto.example.com/v1 --auth=token:mysecret \\
+        --bucket=website --collection=assets --folder=assets
+
+Files get the name that their record has for them; of several records with the same one, all but
+the first get the record's id too, as in "photo-b3c1f0.png". Where a record has an attribute
+"original", the file is decompressed. A file of that name which is already there is replaced,
+unless its content is the right one. What was received is compared with the record's size and
+hash before it gets its name. What is left of an interrupted download, hidden in the folder, is
+continued the next time.
+
+The file ".last_sync" in the folder tells the next run which records it has seen; that one looks
+only at records that have changed since. To have it look at all of them, remove ".last_sync".
+It is left as it was if a file failed. Local files stay when their records are deleted.
+
+The exit status is 0 if all the files are there, 1 if one of them failed, 2 if the command line
+makes no sense, and 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from folder import Folder, LastSync, Part
+from transfers import (
+    CHUNK_BYTES,
+    TIMEOUT,
+    Failed,
+    Passing,
+    Share,
+    Stopped,
+    Transfers,
+    explain,
+    options,
+    parse,
+    refusal,
+    run,
+)
+from urllib3.exceptions import HTTPError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = options(__doc__)
+    parser.add_argument(
+        *("-f", "--folder"), type=Path, default=Path(), help="Where to (the current folder)."
+    )
+    parsed = parse(parser, arguments)
+    transfers = Transfers(parsed, "downloaded")
+    try:
+        with Folder(parsed.folder) as folder:
+            return _synchronize(transfers, folder)
+    except Exception as error:
+        print(f"Nothing was downloaded: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+def _synchronize(transfers: Transfers, folder: Folder) -> int:
+    """Bring what has changed since the last run; return the exit status."""
+    collection = Collection(transfers)
+    last = LastSync(folder, collection.url, collection.user)
+    changes = collection.changes(last.timestamp)
+    attachments = _attachments(changes.records, transfers)
+    filenames = {attachment.record_id: attachment.local.filename for attachment in attachments}
+    listed = None if changes.since is None else [record["id"] for record in changes.records]
+    last.timestamp = changes.since
+    last.name_files(filenames, listed)
+    # The next run uses the same names, however this one ends.
+    last.save()
+    transfers.report.start(sum(attachment.size for attachment in attachments))
+    try:
+        transfers.each(attachments, Downloader(transfers, folder, collection, last.names))
+    finally:
+        transfers.report.finish()
+    if transfers.report.failed:
+        return 1
+    last.save(changes.timestamp)
+    folder.clean()
+    return 0
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The file as it was before it was compressed."""
+
+    filename: Any
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What a record says of its file. ``plain`` is there if it has to be decompressed."""
+
+    record_id: str
+    location: str
+    sha256: str
+    size: int
+    filename: Any
+    plain: Plain | None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Attachment:
+        """Raises ``Failed`` if the record does not say enough."""
+        attachment = record["attachment"]
+        location = attachment.get("location")
+        if not location or not isinstance(location, str):
+            raise Failed("its attachment has no location")
+        sha256, size = _identity(attachment)
+        original = record.get("original")
+        plain = None
+        # Without a hash, it is something else.
+        if isinstance(original, dict) and "hash" in original:
+            plain = Plain(original.get("filename"), *_identity(original))
+        return cls(record["id"], location, sha256, size, attachment.get("filename"), plain)
+
+    @property
+    def local(self) -> Attachment | Plain:
+        """What the file will be in the folder."""
+        return self if self.plain is None else self.plain
+
+    @property
+    def key(self) -> str:
+        """A name for what is left of this download if it is interrupted."""
+        return hashlib.sha256(f"{self.record_id} {self.sha256}".encode()).hexdigest()[:32]
+
+
+def _identity(metadata: Mapping[str, Any]) -> tuple[str, int]:
+    """The hash and the size of a file. Raises ``Failed``."""
+    sha256, size = metadata.get("hash"), metadata.get("size")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise Failed("its record has no SHA-256 of it")
+    if type(size) is not int or size < 0:
+        raise Failed("its record does not know its size")
+    return sha256, size
+
+
+def _attachments(records: Iterable[dict[str, Any]], transfers: Transfers) -> list[Attachment]:
+    """The attachments of those records that have one; if one makes no sense, it is reported."""
+    attachments = []
+    for record in records:
+        # A collection may use the name for something else, or not at all.
+        if isinstance(record.get("attachment"), dict):
+            try:
+                attachments.append(Attachment.of(record))
+            except Failed as error:
+                transfers.report.fail(f"record {record['id']}", error)
+    return attachments
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The records of a collection, and its ``timestamp``.
+
+    If ``since`` is a timestamp, only those that have changed since then, and tombstones.
+    """
+
+    records: list[dict[str, Any]]
+    timestamp: str
+    since: str | None = None
+
+
+class Collection:
+    """The records, and where their files are."""
+
+    def __init__(self, transfers: Transfers) -> None:
+        """Raises ``Failed`` if the server does not support attachments."""
+        self._transfers = transfers
+        client = transfers.client
+        self._server = client.session.server_url or ""
+        info = transfers.retrying(client.server_info)
+        capability = info.get("capabilities", {}).get("attachments")
+        if capability is None:
+            raise Failed("the server does not support attachments")
+        self._base_url = capability.get("base_url") or ""
+        user = info.get("user", {})
+        # Others may see other records.
+        self.user = user.get("id", "")
+        bucket = client.bucket_name
+        if bucket == "default":
+            # The alias stands for another bucket for everybody.
+            bucket = user.get("bucket", bucket)
+        endpoint = client.get_endpoint("collection", bucket=bucket)
+        self.url = f"{self._server.rstrip('/')}{endpoint}"
+
+    def changes(self, since: str | None) -> Changes:
+        """What has changed since that timestamp, or all there is."""
+        if since is None:
+            return self._list({})
+        changes = self._list({"_since": f'"{since}"'})
+        if int(changes.timestamp) < int(since):
+            # Somebody has deleted the collection, and created another one.
+            return self._list({})
+        return replace(changes, since=since)
+
+    def _list(self, filters: dict[str, str]) -> Changes:
+        client = self._transfers.client
+        endpoint = client.get_endpoint("records")
+        parameters: dict[str, str] | None = {"_fields": "attachment,original", **filters}
+        page = endpoint
+        records = []
+        timestamp: str | None = None
+        # kinto-http follows the pages recursively, which ends at a few hundred.
+        while True:
+            body, headers = self._transfers.retrying(
+                lambda: client.session.request("get", page, params=parameters)  # noqa: B023
+            )
+            records += body["data"]
+            if timestamp is None:
+                # What changes after the first page is for the next run.
+                timestamp = headers["ETag"].strip('"')
+            following = headers.get("Next-Page")
+            if following is None:
+                return Changes(records, timestamp)
+            # Behind a proxy, the server may not know its own name.
+            page, parameters = f"{endpoint}?{urlsplit(following).query}", None
+
+    def url_of(self, location: str) -> str:
+        """The URL of a file. Raises ``Failed`` if it cannot be known."""
+        if re.match(r"https?://", location, re.IGNORECASE):
+            return location
+        if not self._base_url:
+            raise Failed("the server does not tell where its files are")
+        base = urljoin(f"{self._server}/", self._base_url)
+        return f"{base.rstrip('/')}/{location.lstrip('/')}"
+
+    def auth_for(self, url: str) -> Any:
+        """The credentials, for Kinto's own server only."""
+        session = self._transfers.client.session
+        return session.auth if _origin(url) == _origin(self._server) else None
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or default
+
+
+class Downloader:
+    """Brings files into the folder."""
+
+    def __init__(
+        self,
+        transfers: Transfers,
+        folder: Folder,
+        collection: Collection,
+        names: Mapping[str, str],
+    ) -> None:
+        self._transfers = transfers
+        self._folder = folder
+        self._collection = collection
+        self._names = names
+
+    def __call__(self, attachment: Attachment) -> None:
+        """Download the file if it is not there yet, and report what became of it."""
+        report = self._transfers.report
+        name = self._names[attachment.record_id]
+        share = Share(report, attachment.size)
+        try:
+            received = self._bring(attachment, name, share)
+        except Stopped:
+            return
+        except Exception as error:
+            report.fail(name, error)
+        else:
+            report.add("unchanged" if received is None else "downloaded", name, received or 0)
+        share.show(1, 1)
+
+    def _bring(self, attachment: Attachment, name: str, share: Share) -> int | None:
+        """Return how many bytes had to come for it, ``None`` if the file was there."""
+        local = attachment.local
+        if self._folder.has(name, local.sha256, local.size):
+            return None
+        with Part(self._folder, attachment.key) as part:
+            try:
+                self._receive_right(attachment, part, name, share)
+                if attachment.plain is None:
+                    part.become(name)
+                else:
+                    self._decompress(attachment.plain, attachment.key, part, name)
+                    part.remove()
+            except Failed:
+                # It will not get better by going on.
+                part.remove()
+                raise
+            return part.received
+
+    def _receive_right(self, attachment: Attachment, part: Part, name: str, share: Share) -> None:
+        """Receive the file, and compare it with its record. Raises ``Failed``."""
+
+        def receive() -> None:
+            self._receive(attachment, part, share)
+
+        self._transfers.retrying(receive, name)
+        if part.sha256 != attachment.sha256 and part.is_resumed:
+            # The pieces may be of different files.
+            part.clear()
+            self._transfers.retrying(receive, name)
+        if part.sha256 != attachment.sha256:
+            raise Failed("its content is not what its record says")
+
+    def _receive(self, attachment: Attachment, part: Part, share: Share) -> None:
+        """Receive what is missing. Raises ``Passing`` if some of it still is."""
+        if part.size > attachment.size:
+            part.clear()
+        if part.size == attachment.size:
+            return
+        with self._get(attachment, part) as response:
+            start, total = _extent(response, attachment.size)
+            if (start, total) != (part.size, attachment.size):
+                if not part.size:
+                    raise Failed(f"it has {total} bytes, and {attachment.size} in its record")
+                # The server does not continue, or it has another file by now.
+                part.clear()
+                self._receive(attachment, part, share)
+                return
+            part.etag = response.headers.get("ETag", "")
+            part.is_resumed = part.is_resumed or start > 0
+            for chunk in _chunks(response):
+                if self._transfers.stop.is_set():
+                    raise Stopped
+                if part.size + len(chunk) > attachment.size:
+                    raise Failed("it is larger than its record says")
+                part.append(chunk)
+                share.show(part.size, attachment.size)
+        if part.size < attachment.size:
+            raise Passing("the file ended too early")
+
+    def _get(self, attachment: Attachment, part: Part) -> requests.Response:
+        """Ask for the file, or for the rest of it."""
+        url = self._collection.url_of(attachment.location)
+        # As it is stored: what the hash is of.
+        headers = {"Accept-Encoding": "identity"}
+        if part.size:
+            headers["Range"] = f"bytes={part.size}-"
+            etag = part.etag
+            if etag is not None:
+                headers["If-Range"] = etag
+        return self._transfers.connections.session.get(
+            url,
+            headers=headers,
+            auth=self._collection.auth_for(url),
+            stream=True,
+            timeout=TIMEOUT,
+        )
+
+    def _decompress(self, plain: Plain, key: str, part: Part, name: str) -> None:
+        """Decompress ``part`` into the file. Raises ``Failed`` if it is not what it should be."""
+        with Part(self._folder, key, "plain") as target:
+            target.clear()
+            try:
+                for chunk in self._decompressed(part):
+                    if target.size + len(chunk) > plain.size:
+                        raise Failed("it decompresses to more than its record says")
+                    target.append(chunk)
+                if (target.size, target.sha256) != (plain.size, plain.sha256):
+                    raise Failed("it does not decompress to what its record says")
+            except BaseException:
+                target.remove()
+                raise
+            target.become(name)
+
+    def _decompressed(self, part: Part) -> Iterator[bytes]:
+        """What is in the archive, in chunks of a limited size. Raises ``Failed``."""
+        part.stream.seek(0)
+        with gzip.GzipFile(fileobj=part.stream, mode="rb") as archive:
+            while True:
+                if self._transfers.stop.is_set():
+                    raise Stopped
+                try:
+                    chunk = archive.read(CHUNK_BYTES)
+                except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                    raise Failed(f"it cannot be decompressed, {error}") from error
+                if not chunk:
+                    return
+                yield chunk
+
+
+def _extent(response: requests.Response, expected: int) -> tuple[int, int]:
+    """Where the bytes of an answer start, and where the file ends (``expected``, if it does not
+    say so). Raises what kinto-http does if the server refuses."""
+    if response.status_code == 416 and "Range" in response.request.headers:
+        # Nothing from there on: whatever it is, it is not the file that we began with.
+        return expected, -1
+    if not response.ok:
+        raise refusal(response)
+    start = 0
+    if response.status_code == 206:
+        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if match is None:
+            return expected, -1
+        start = int(match[1])
+    length = response.headers.get("Content-Length", "")
+    return start, start + int(length) if length.isdecimal() else expected
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The bytes as they are on the wire. Raises ``Passing``."""
+    while True:
+        try:
+            # Whatever has come is written, so that it is not asked for again.
+            chunk = response.raw.read1(CHUNK_BYTES, decode_content=False)
+        except HTTPError as error:
+            raise Passing from error
+        if not chunk:
+            return
+        yield chunk
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
