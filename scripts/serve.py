@@ -11,6 +11,7 @@ import shlex
 import sys
 import uuid
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import kinto
@@ -19,6 +20,8 @@ from pyramid.paster import get_appsettings, setup_logging
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CONFIG = CHECKOUT / "config" / "development.ini"
+# The plugin has a limit of its own, if any; waitress would stop at 1 GiB.
+MAX_BODY_BYTES = 1 << 40
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 
 READY = """
@@ -47,7 +50,9 @@ def main() -> int:
     app = kinto.main({}, **settings)
     try:
         # The socket accepts connections from here on: they wait for run().
-        server = waitress.create_server(app, host=host, port=port)
+        server = waitress.create_server(
+            app, host=host, port=port, max_request_body_size=MAX_BODY_BYTES
+        )
     except (OSError, OverflowError, ValueError) as error:
         print(
             f"Cannot listen on {host}, port {port}: {error}. If something listens there "
@@ -55,8 +60,10 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    print(READY.format(url=url, files=CHECKOUT / "files", upload=_upload(url)), flush=True)
-    server.run()
+    # Waitress stops at Ctrl-C; it may come before waitress runs.
+    with suppress(KeyboardInterrupt):
+        print(READY.format(url=url, files=CHECKOUT / "files", upload=_upload(url)), flush=True)
+        server.run()
     return 0
 
 

@@ -105,3 +105,10 @@ def test_a_full_disk_is_told_and_nothing_is_lost(record, monkeypatch):
     assert "Retry-After" in response.headers
     assert record.content == b"first"
     assert len(record.files()) == 1
+
+
+def test_the_endpoint_is_in_the_description_of_the_api(app):
+    paths = app.get("/v1/__api__").json["paths"]
+
+    endpoint = paths["/buckets/{bucket_id}/collections/{collection_id}/records/{id}/attachment"]
+    assert {"post", "delete"} <= set(endpoint)
