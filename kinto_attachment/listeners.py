@@ -23,6 +23,19 @@ from kinto_attachment.transaction import FileChanges
 # Records read at a time when a collection goes.
 _PAGE = 500
 
+_REFUSALS = {
+    Forgery: (
+        HTTPBadRequest,
+        ERRORS.INVALID_POSTED_DATA,
+        "Attachment metadata cannot be modified.",
+    ),
+    FileGone: (
+        HTTPConflict,
+        ERRORS.CONSTRAINT_VIOLATED,
+        "The attached file was deleted meanwhile: read the record again.",
+    ),
+}
+
 
 def register(config: Any) -> None:
     """Subscribe, before Kinto's own subscribers remove the children of what was deleted."""
@@ -47,20 +60,10 @@ def on_records_changed(event: Any) -> None:
         holder = Holder(event.payload["bucket_id"], event.payload["collection_id"], record_id)
         try:
             references.sync(holder, trusted=trusted)
-        except Forgery:
+        except (Forgery, FileGone) as refusal:
             _restore(event.request, references, holder)
-            raise http_error(
-                HTTPBadRequest(),
-                errno=ERRORS.INVALID_POSTED_DATA,
-                message="Attachment metadata cannot be modified.",
-            ) from None
-        except FileGone:
-            _restore(event.request, references, holder)
-            raise http_error(
-                HTTPConflict(),
-                errno=ERRORS.CONSTRAINT_VIOLATED,
-                message="The attached file was deleted meanwhile: read the record again.",
-            ) from None
+            answer, errno, message = _REFUSALS[type(refusal)]
+            raise http_error(answer(), errno=errno, message=message) from None
 
 
 def on_collections_deleted(event: Any) -> None:

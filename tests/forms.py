@@ -34,3 +34,17 @@ def form(parts: Sequence[bytes], boundary: str = BOUNDARY, end: bytes = b"--\r\n
     """The body with these parts. ``end`` is what follows the last boundary."""
     delimiter = b"--" + boundary.encode()
     return b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + end
+
+
+class Unread:
+    """A stream that must not be read further than ``limit`` bytes."""
+
+    def __init__(self, content: bytes = b"", limit: int = 0) -> None:
+        self._rest = content
+        self._limit = limit
+
+    def read(self, size: int) -> bytes:
+        chunk, self._rest = self._rest[:size], self._rest[size:]
+        self._limit -= len(chunk) or 1
+        assert self._limit >= 0, "the body was read on"
+        return chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.forms import Unread
 from tests.http.conftest import Record
 
 URI = "/buckets/default/collections/assets/records/r"
@@ -84,11 +85,6 @@ def test_anonymous_users_have_none(record):
 
     assert response.json["errno"] == 104
     assert record.files() == []
-
-
-class Unread:
-    def read(self, size: int) -> bytes:
-        raise AssertionError("the body was read")
 
 
 def test_anonymous_users_are_refused_before_the_body(record):

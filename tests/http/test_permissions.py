@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.forms import Unread
+
 COLLECTION = "/v1/buckets/b/collections/c"
-
-
-class Unread:
-    def read(self, size: int) -> bytes:
-        raise AssertionError("the body was read")
 
 
 def grant(record, path, permission, user="bob"):

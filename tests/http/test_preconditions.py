@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.forms import Unread
+
 
 def test_the_current_version_may_be_replaced(record):
     record.attach(b"first")
@@ -73,11 +75,6 @@ def test_a_malformed_precondition(record, method, header, value):
     assert response.json["errno"] == 107
     assert header in response.json["message"]
     assert record.data == before
-
-
-class Unread:
-    def read(self, size: int) -> bytes:
-        raise AssertionError("the body was read")
 
 
 def test_a_stale_version_is_refused_before_the_body(record):

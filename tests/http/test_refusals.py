@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 
 from kinto_attachment.forms import MAX_FIELD_BYTES
-from tests.forms import BOUNDARY, CONTENT_TYPE, field_part, file_part, form
+from tests.forms import BOUNDARY, CONTENT_TYPE, Unread, field_part, file_part, form
 
 FILE = file_part(b"refused")
 
@@ -249,22 +249,8 @@ def test_a_file_at_the_limit(make_record):
     assert record.data["attachment"]["size"] == 1000
 
 
-class Unread:
-    """A body that must not be read further than ``limit``."""
-
-    def __init__(self, content: bytes, limit: int) -> None:
-        self.rest = content
-        self.limit = limit
-
-    def read(self, size: int) -> bytes:
-        chunk, self.rest = self.rest[:size], self.rest[size:]
-        self.limit -= len(chunk)
-        assert self.limit >= 0, "the body was read on"
-        return chunk
-
-
 def test_a_length_over_the_limit_is_refused_before_the_body(target):
-    response = target.stream(Unread(b"", 0), 413, CONTENT_LENGTH=str(1000 + 64 * 1024 + 1))
+    response = target.stream(Unread(), 413, CONTENT_LENGTH=str(1000 + 64 * 1024 + 1))
 
     refused(response, 113, "larger than 1000 bytes")
 
@@ -365,6 +351,6 @@ def test_ids_that_are_too_long_for_a_folder(make_record, collection):
     record.app.put_json(f"/v1/buckets/b/collections/{collection}", {})
     target = record.other("r", collection)
 
-    response = target.stream(Unread(b"", 0), 400, CONTENT_LENGTH="100")
+    response = target.stream(Unread(), 400, CONTENT_LENGTH="100")
 
     refused(response, 107, "too long")
