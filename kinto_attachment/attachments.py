@@ -51,11 +51,14 @@ class Attachments:
         context = ask_again(self._request)
         attachment = metadata.attachment(self._settings.location(name))
         body = {**body, "data": {**body.get("data", {}), FILE: attachment}}
-        write = records.put if context.current_object is None else records.patch
-        write(self._request, context, body)
-        if not is_transactional(self._storage):
-            self._changes.keep_new()
+        # Before the record shows the file: where nothing is a transaction, others see it at once.
         self.references.add(name, metadata, self._holder())
+        try:
+            write = records.put if context.current_object is None else records.patch
+            write(self._request, context, body)
+        finally:
+            if not is_transactional(self._storage):
+                self._settle(name, attachment)
         return attachment
 
     def detach(self, preconditions: Preconditions) -> None:
@@ -84,6 +87,14 @@ class Attachments:
                 name=FILE,
                 description="The schema requires an attachment: replace it instead.",
             )
+
+    def _settle(self, name: str, attachment: dict[str, Any]) -> None:
+        """Where nothing can roll back: a file that the record shows stays, whatever comes now."""
+        record = self.references.record(self._holder())
+        if record is not None and record.get(FILE) == attachment:
+            self._changes.keep_new()
+        else:
+            self.references.forget(name)
 
     def _lock(self) -> None:
         ids = self._request.matchdict

@@ -9,6 +9,8 @@ from kinto.core.utils import json
 # Kinto copies objects recursively, and PostgreSQL has no NUL in a text.
 _MAX_DEPTH = 200
 _NUL = "\x00"
+# The years 1 to 9999, which a date in a header can have. In milliseconds since 1970.
+_FIRST_TIMESTAMP, _LAST_TIMESTAMP = -62_135_596_800_000, 253_402_300_799_999
 
 
 class InvalidField(Exception):
@@ -24,7 +26,16 @@ def json_object(name: str, text: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidField(f"body: {name} is not a JSON object")
     _check(name, content)
+    if not _is_timestamp_or_ignored(content.get("last_modified")):
+        raise InvalidField(f"body: {name}.last_modified is not a timestamp in milliseconds")
     return content
+
+
+def _is_timestamp_or_ignored(value: Any) -> bool:
+    """Whether Kinto can store ``last_modified``; it ignores what is no number at all."""
+    if isinstance(value, bool):
+        return False
+    return not isinstance(value, int) or _FIRST_TIMESTAMP <= value <= _LAST_TIMESTAMP
 
 
 def _check(name: str, content: Any) -> None:

@@ -1,8 +1,9 @@
 """Row locks, which Kinto's storage interface does not have.
 
-On PostgreSQL these are the locks that Kinto's own writes of the same rows take, in the same order:
-whoever holds one sees the row as it will be when it writes. Other backends have no transactions,
-and nothing to lock.
+On PostgreSQL these are the locks that Kinto's own writes of the same rows take: whoever holds one
+sees the row as it will be when it writes. Kinto's DELETE takes its locks in another order than its
+PATCH, and than we do; PostgreSQL then ends one of the two, which answers 503. Other backends have
+no transactions, and nothing to lock.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,6 +72,10 @@ class References:
         """Own a new file, which ``holder`` is about to hold."""
         self._write_file({"name": name, **asdict(metadata), "holders": [holder.uri]})
 
+    def forget(self, name: str) -> None:
+        """Take ``add`` back: no record holds the file."""
+        self._delete(FILES, name)
+
     def file(self, name: str) -> dict[str, Any] | None:
         """What is known of the file, ``None`` if it is not, and never was, ours."""
         return self._read(FILES, name)
@@ -116,12 +121,7 @@ class References:
     def release(self, holder: Holder, held: str) -> None:
         """The record does not hold that file any more, nor another."""
         self._let_go(holder, held)
-        self._storage.delete(
-            resource_name=HOLDINGS,
-            parent_id=_parent(holder.uri),
-            object_id=_ROW,
-            with_deleted=False,
-        )
+        self._delete(HOLDINGS, holder.uri)
 
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """The ``attachment`` attribute that the record should have, as the rows have it."""
@@ -137,7 +137,7 @@ class References:
             return None
         for name in self._settings.relative_names(attachment.get("location")):
             row = self.file(name)
-            if row and attachment == _metadata(row).attachment(attachment["location"]):
+            if row and _is_same(attachment, _metadata(row).attachment(attachment["location"])):
                 return name
         return None
 
@@ -186,11 +186,26 @@ class References:
             return None
         return row
 
+    def _delete(self, resource_name: str, key: str) -> None:
+        # Without transactions somebody else may have been faster.
+        with suppress(ObjectNotFoundError):
+            self._storage.delete(
+                resource_name=resource_name,
+                parent_id=_parent(key),
+                object_id=_ROW,
+                with_deleted=False,
+            )
+
     def _write_file(self, row: dict[str, Any]) -> None:
         content = {key: value for key, value in row.items() if key not in ("id", "last_modified")}
         self._storage.update(
             resource_name=FILES, parent_id=_parent(row["name"]), object_id=_ROW, obj=content
         )
+
+
+def _is_same(attachment: dict[str, Any], expected: dict[str, Any]) -> bool:
+    # In Python, though not in JSON, 1 is equal to 1.0 and to true.
+    return attachment == expected and type(attachment["size"]) is int
 
 
 def _metadata(row: dict[str, Any]) -> Metadata:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -122,7 +123,8 @@ def _content_length(environ: Mapping[str, Any]) -> int | None:
     """
     declared = environ.get("CONTENT_LENGTH")
     if declared:
-        if not (declared.isascii() and declared.isdigit()):
+        # int() takes other digits, too, and no more than a few thousand of them.
+        if not re.fullmatch(r"[0-9]{1,18}", declared):
             raise MalformedForm("Content-Length should be a number of bytes")
         return int(declared)
     return None if environ.get("wsgi.input_terminated") else 0

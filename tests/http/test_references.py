@@ -6,8 +6,9 @@ import json
 
 import pytest
 import transaction
+from kinto.core.resource import Resource
 
-from kinto_attachment.references import FILES
+from kinto_attachment.references import FILES, HOLDINGS
 
 COLLECTION = "/v1/buckets/b/collections/c"
 OURS = "Attachment metadata cannot be modified."
@@ -68,6 +69,7 @@ def _at_old(attachment):
         {"filename": "other.txt"},
         {"hash": "0" * 64},
         {"size": 8},
+        {"size": 7.0},
         {"mimetype": "text/html"},
         {"location": "https://files.example.org/other.txt"},
         {"location": "https://elsewhere.example.org/x"},
@@ -365,3 +367,52 @@ def test_a_copy_of_a_record_whose_row_somebody_has_removed_is_plain_data(attache
     copy.app.delete(copy.path)
 
     assert attached.content == b"content"
+
+
+def test_a_true_in_the_place_of_a_one_is_forged(record):
+    record.attach(b"1")
+
+    write(record, "PATCH", {"attachment": {**record.data["attachment"], "size": True}}, status=400)
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_no_record_shows_a_missing_file_where_nothing_rolls_back(attached, monkeypatch):
+    """An error of Kinto's, or of another plugin, after the record has been written."""
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("after the write")
+
+    monkeypatch.setattr(Resource, "_add_timestamp_header", fail)
+    attached.attach(b"second", status=500)
+    attached.other().attach(b"new", status=500)
+    monkeypatch.undo()
+
+    assert attached.content == b"second"
+    assert attached.other().content == b"new"
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_a_refused_upload_leaves_no_row_where_nothing_rolls_back(attached):
+    rows = attached.app.registry.storage.count_all(FILES, "__attachments__/*")
+
+    attached.attach(b"second", data={"id": "other"}, status=400)
+    attached.other().attach(b"second", data={"id": "r"}, status=400)
+
+    assert attached.app.registry.storage.count_all(FILES, "__attachments__/*") == rows
+    assert len(attached.files()) == 1
+
+
+def test_a_holding_that_somebody_else_has_removed(attached, monkeypatch):
+    storage = attached.app.registry.storage
+    delete = storage.delete
+
+    def twice(*args, **kwargs):
+        if kwargs["resource_name"] == HOLDINGS:
+            delete(*args, **kwargs)
+        return delete(*args, **kwargs)
+
+    monkeypatch.setattr(storage, "delete", twice)
+
+    attached.detach()
+
+    assert attached.files() == []

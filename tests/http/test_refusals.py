@@ -88,7 +88,7 @@ def test_a_body_that_is_longer_than_announced_is_cut_there(target):
     refused(response, 107, "body: ")
 
 
-@pytest.mark.parametrize("length", ["abc", "-1", "1e3", "١"])
+@pytest.mark.parametrize("length", ["abc", "-1", "1e3", "١", "9" * 5000])
 def test_a_length_that_is_not_a_number(target, length):
     response = target.stream(BytesIO(form([FILE])), 400, CONTENT_LENGTH=length)
 
@@ -180,6 +180,13 @@ def test_a_field_that_is_not_a_json_object(target, field, text, message, positio
 
     refused(response, 109, f"body: {field} ")
     refused(response, 109, message)
+
+
+@pytest.mark.parametrize("value", [True, 253402300800000, -62135596800001, 10**17])
+def test_a_last_modified_that_no_header_can_have(target, value):
+    response = target.attach(data={"last_modified": value}, status=400)
+
+    refused(response, 109, "body: data.last_modified is not a timestamp")
 
 
 @pytest.mark.parametrize("field", ["data", "permissions"])
@@ -321,7 +328,16 @@ def test_a_schema_may_ask_for_the_attachment(make_record):
 @pytest.mark.parametrize("user", ["alice", "bob", None])
 @pytest.mark.parametrize(
     ("bucket", "collection"),
-    [("unknown", "c"), ("b", "unknown"), ("b@", "c"), ("b", "c@"), ("b", "%00"), ("%00", "c")],
+    [
+        ("unknown", "c"),
+        ("b", "unknown"),
+        ("b@", "c"),
+        ("b", "c@"),
+        ("b", "%00"),
+        ("%00", "c"),
+        ("b%0A", "c"),
+        ("b", "c%0A"),
+    ],
 )
 def test_no_such_bucket_or_collection(record, endpoint, user, bucket, collection):
     target = record.as_user(user)
@@ -335,7 +351,7 @@ def test_no_such_bucket_or_collection(record, endpoint, user, bucket, collection
 
 
 @pytest.mark.parametrize("endpoint", ["attach", "detach"])
-@pytest.mark.parametrize("record_id", ["r@", "%00", "-r", "r%20r", "%C3%A9"])
+@pytest.mark.parametrize("record_id", ["r@", "%00", "-r", "r%20r", "%C3%A9", "r%0A"])
 def test_an_id_that_no_record_can_have(record, endpoint, record_id):
     record.endpoint = f"/v1/buckets/b/collections/c/records/{record_id}/attachment"
 
