@@ -9,6 +9,7 @@ import functools
 import gc
 import itertools
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def kinto_settings_with(
     ours = {f"kinto.attachment.{name}": value for name, value in (attachment or {}).items()}
     merged = {**base, **settings, **ours}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A program that a test interrupts hears it, also where a shell runs the tests in the
+    background: they are then deaf to Ctrl-C, and what they start would be too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["memory", "postgresql"])

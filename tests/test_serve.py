@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -75,16 +74,19 @@ def test_it_prints_where_it_listens(served):
 
 
 def test_ctrl_c_stops_it_without_a_traceback(checkout):
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command(checkout, free_port()),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    while "curl" not in process.stdout.readline():
-        assert process.poll() is None
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    ) as process:
+        try:
+            while "curl" not in process.stdout.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
 
     assert process.returncode == 0
     assert "Traceback" not in errors
