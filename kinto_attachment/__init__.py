@@ -24,7 +24,7 @@ def includeme(config: Any) -> None:
     from pyramid.events import ApplicationCreated
     from pyramid_storage.interfaces import IFileStorage
 
-    from kinto_attachment import default_bucket, listeners, serving, views
+    from kinto_attachment import default_bucket, flush, listeners, serving, views
     from kinto_attachment.heartbeat import heartbeat
     from kinto_attachment.settings import Settings
 
@@ -39,6 +39,7 @@ def includeme(config: Any) -> None:
     views.register(config)
     serving.register(config)
     listeners.register(config)
+    flush.register(config)
 
     config.add_api_capability(
         "attachments",
