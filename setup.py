@@ -42,8 +42,10 @@ setup(
         "multipart>=2.0",
         "pyramid>=2.0",
         "pyramid_storage>=2.0",
+        "tqdm>=4.66",
         "transaction>=4.0",
         "zope.interface>=6.0",
     ],
     extras_require={"scripts": SCRIPTS},
+    entry_points={"console_scripts": ["kinto-attachment = kinto_attachment.commands:main"]},
 )

@@ -1,15 +1,17 @@
-"""What is read straight from Kinto's tables, where its storage interface has no way to.
+"""What is read straight from Kinto's tables in PostgreSQL, where its storage interface has no way
+to.
 
 Kinto's storage lists one parent at a time, and answers with lists. Those who look at everything
-(``kinto-attachment check``, a flush) want one pass in constant memory: rows come from PostgreSQL
-through a server-side cursor.
+(``kinto-attachment check``, a flush) want one pass in constant memory: a server-side cursor.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import sqlalchemy
 
 # Rows fetched at a time.
@@ -22,9 +24,8 @@ SELECT parent_id || '/records/' || id AS uri, data->'attachment' AS attachment
    AND jsonb_typeof(data->'attachment') = 'object'
  ORDER BY parent_id, id
 """
-_ROWS_OF_OURS = r"""
-SELECT data
-  FROM objects
+_OURS = r"""
+SELECT data FROM objects
  WHERE resource_name = :resource_name AND NOT deleted
    AND parent_id LIKE '\_\_attachments\_\_/%'
 """
@@ -35,40 +36,39 @@ def is_postgresql(storage: Any) -> bool:
     return hasattr(storage, "client")
 
 
-def begin_snapshot(storage: Any) -> None:
-    """Until the transaction ends, all that is read is of this moment, and nothing can be written.
+@contextlib.contextmanager
+def snapshot(storage: Any) -> Iterator[Any]:
+    """A connection of its own: all that is read there is of the moment of the first read.
 
     https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ
+    Raises Kinto's ``BackendError``.
     """
-    statement = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-    with storage.client.connect(readonly=True) as session:
-        session.execute(sqlalchemy.text(statement))
+    engine = storage.client.session_factory().get_bind()
+    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    try:
+        with engine.connect().execution_options(**options) as connection:
+            yield connection
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        message = f"the database cannot be read: {getattr(error, 'orig', None) or error}"
+        raise BackendError(original=error, message=message) from error
 
 
-def records_with_attachment(storage: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def records_with_attachment(connection: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """The URI and the ``attachment`` of every record that has one, in all buckets.
 
-    Records of a collection that is not there any more are among them.
+    Records of a collection that is not there any more are among them: Kinto shows them again
+    with the next collection of that name.
     """
-    for row in stream(storage, _RECORDS):
+    for row in _stream(connection, _RECORDS):
         yield row.uri, row.attachment
 
 
-def rows_of_ours(storage: Any, resource_name: str) -> Iterator[dict[str, Any]]:
+def rows_of_ours(connection: Any, resource_name: str) -> Iterator[dict[str, Any]]:
     """Every row of that name that ``References`` keeps."""
-    if is_postgresql(storage):
-        for row in stream(storage, _ROWS_OF_OURS, resource_name=resource_name):
-            yield row.data
-    else:
-        # In memory already, so a list of them is not what would fill it.
-        yield from storage.list_all(resource_name=resource_name, parent_id="__attachments__/*")
+    for row in _stream(connection, _OURS, resource_name=resource_name):
+        yield row.data
 
 
-def stream(storage: Any, query: str, **placeholders: Any) -> Iterator[Any]:
-    """The rows that PostgreSQL answers, in constant memory. Raises Kinto's ``BackendError``."""
-    with storage.client.connect(readonly=True) as session:
-        yield from session.execute(
-            sqlalchemy.text(query),
-            placeholders,
-            execution_options={"stream_results": True, "yield_per": _ROWS},
-        )
+def _stream(connection: Any, query: str, **placeholders: Any) -> Iterator[Any]:
+    options = {"stream_results": True, "yield_per": _ROWS}
+    yield from connection.execute(sqlalchemy.text(query), placeholders, execution_options=options)

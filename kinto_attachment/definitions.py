@@ -64,14 +64,15 @@ def _seconds(value: str) -> float:
     return seconds
 
 
-def _base_url(value: str) -> str:
+def base_url(value: str) -> str:
+    """A base URL or path, with a slash at its end; empty is none. Raises ``Wrong``."""
     if value and not _BASE_URL.fullmatch(value):
         raise Wrong("should be a URL (https://cdn.example.com/files/) or a path (/files/)")
     return value if not value or value.endswith("/") else f"{value}/"
 
 
 def _base_urls(value: str) -> tuple[str, ...]:
-    return tuple(_base_url(url) for url in re.split(r"[\s,]+", value) if url)
+    return tuple(base_url(url) for url in re.split(r"[\s,]+", value) if url)
 
 
 def _base_path(value: str) -> str:
@@ -153,8 +154,8 @@ class Definition:
 
 
 DEFINITIONS = (
-    Definition("base_url", _base_url, "", "Where the files can be downloaded from."),
-    Definition("extra.base_url", _base_url, None, "The base URL that the capability announces."),
+    Definition("base_url", base_url, "", "Where the files can be downloaded from."),
+    Definition("extra.base_url", base_url, None, "The base URL that the capability announces."),
     Definition("former_base_urls", _base_urls, "", "Base URLs that older records start with."),
     Definition("folder", _folder, "", "Folder of the files, with placeholders.", True),
     Definition("keep_old_files", _boolean, "false", "Keep files nobody shows any more.", True),
@@ -177,7 +178,7 @@ DEFINITIONS = (
     Definition("aws.access_key", _text, None, "Access key; empty: boto3 looks for one."),
     Definition("aws.secret_key", _text, None, "Secret key; empty: boto3 looks for one."),
     Definition("aws.region", _text, None, "Region of the bucket."),
-    Definition("aws.endpoint_url", _base_url, None, "URL of a server that speaks S3."),
+    Definition("aws.endpoint_url", base_url, None, "URL of a server that speaks S3."),
     Definition("aws.host", _text, None, "Host of such a server, in place of its URL."),
     Definition("aws.port", _whole, None, "Port of that host."),
     Definition("aws.is_secure", _boolean, "true", "Whether that host speaks HTTPS."),

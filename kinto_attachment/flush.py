@@ -8,13 +8,14 @@ the files are deleted after.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from typing import IO, Any
 
 import transaction
 from kinto.events import ServerFlushed
 from pyramid.events import ContextFound
 
-from kinto_attachment.database import rows_of_ours
+from kinto_attachment.database import is_postgresql, rows_of_ours
 from kinto_attachment.references import FILES
 from kinto_attachment.storage import FileStorage, StorageUnavailable
 from kinto_attachment.transaction import logger
@@ -38,8 +39,19 @@ def on_context_found(event: Any) -> None:
     names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until all is done
     _outermost(request).add_finished_callback(lambda request: names.close())
     # No name has a line break in it: they are ASCII letters, digits and a few others.
-    names.writelines(f"{row['name']}\n" for row in rows_of_ours(request.registry.storage, FILES))
+    names.writelines(f"{name}\n" for name in _names(request.registry.storage))
     setattr(request, _NAMES, names)
+
+
+def _names(storage: Any) -> Iterator[str]:
+    if is_postgresql(storage):
+        with storage.client.connect(readonly=True) as session:
+            for row in rows_of_ours(session, FILES):
+                yield row["name"]
+    else:
+        # They are in memory already: a list of them does not fill it.
+        for row in storage.list_all(resource_name=FILES, parent_id="__attachments__/*"):
+            yield row["name"]
 
 
 def on_server_flushed(event: Any) -> None:

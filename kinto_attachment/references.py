@@ -13,6 +13,7 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -48,6 +49,12 @@ class Holder:
     bucket_id: str
     collection_id: str
     record_id: str
+
+    @classmethod
+    def at(cls, uri: str) -> Holder:
+        """The record with that URI."""
+        _, _, bucket_id, _, collection_id, _, record_id = uri.split("/")
+        return cls(bucket_id, collection_id, record_id)
 
     @property
     def parent_id(self) -> str:
@@ -123,6 +130,54 @@ class References:
         self._let_go(holder, held)
         self._delete(HOLDINGS, holder.uri)
 
+    def shown_by(self, holder: Holder) -> str | None:
+        """The name of the file of ours that the record shows, whatever the rows have."""
+        return self._name_of((self.record(holder) or {}).get("attachment"))
+
+    def mend(self, name: str, suspects: Iterable[Holder]) -> None:
+        """Make the row of a file, and what is known of ``suspects``, match what records show.
+
+        Those that the row names are looked at as well. No file goes, and none comes back: a row
+        that no record is left for says so, and leaves the file to ``kinto-attachment gc``.
+        """
+        row = self._locked_file(name)
+        named = [] if row is None else [Holder.at(uri) for uri in row["holders"]]
+        looked_at = {*suspects, *named}
+        holders = {holder for holder in looked_at if self.shown_by(holder) == name}
+        for holder in looked_at:
+            if holder in holders:
+                self._write_holding(holder, name)
+            elif self.held_by(holder) == name:
+                self._delete(HOLDINGS, holder.uri)
+        if row is None:
+            return
+        row["holders"] = sorted(holder.uri for holder in holders)
+        if holders:
+            row.pop("kept", None)
+            row.pop("gone", None)
+        elif "kept" not in row and "gone" not in row:
+            keep = any(self._keeps_old_files(holder) for holder in named)
+            row["kept" if keep else "gone"] = msec_time()
+        self._write_file(row)
+
+    def condemn(self, name: str) -> bool:
+        """Whether a file that no record shows may be deleted. Who copies its metadata from now
+        on is told that it is gone."""
+        row = self._locked_file(name)
+        if row is None:
+            return True
+        if any(self.shown_by(Holder.at(uri)) == name for uri in row["holders"]):
+            return False
+        row.pop("kept", None)
+        self._write_file({**row, "holders": [], "gone": msec_time()})
+        return True
+
+    def bury(self, name: str) -> None:
+        """Forget a file that went, unless there is one of that name again."""
+        row = self._locked_file(name)
+        if row is not None and "gone" in row:
+            self._delete(FILES, name)
+
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """The ``attachment`` attribute that the record should have, as the rows have it."""
         held = self.held_by(holder)
@@ -137,7 +192,7 @@ class References:
             return None
         for name in self._settings.relative_names(attachment.get("location")):
             row = self.file(name)
-            if row and _is_same(attachment, _metadata(row).attachment(attachment["location"])):
+            if row and is_metadata_of(row, attachment):
                 return name
         return None
 
@@ -150,12 +205,7 @@ class References:
             row.pop("kept", None)
             row["holders"] = sorted({*row["holders"], holder.uri})
             self._write_file(row)
-        self._storage.update(
-            resource_name=HOLDINGS,
-            parent_id=_parent(holder.uri),
-            object_id=_ROW,
-            obj={"uri": holder.uri, "name": name},
-        )
+        self._write_holding(holder, name)
 
     def _let_go(self, holder: Holder, name: str) -> None:
         row = self._locked_file(name)
@@ -163,7 +213,7 @@ class References:
             # Somebody emptied the tables: whose file this is cannot be told any more.
             return
         row["holders"] = [uri for uri in row["holders"] if uri != holder.uri]
-        if self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files:
+        if self._keeps_old_files(holder):
             self._changes.keepers.add(name)
         if not row["holders"]:
             if name in self._changes.keepers:
@@ -172,6 +222,9 @@ class References:
                 row["gone"] = msec_time()
                 self._changes.delete_if_committed(name)
         self._write_file(row)
+
+    def _keeps_old_files(self, holder: Holder) -> bool:
+        return self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files
 
     def _locked_file(self, name: str) -> dict[str, Any] | None:
         lock(self._storage, FILES, _parent(name), _ROW)
@@ -196,6 +249,14 @@ class References:
                 with_deleted=False,
             )
 
+    def _write_holding(self, holder: Holder, name: str) -> None:
+        self._storage.update(
+            resource_name=HOLDINGS,
+            parent_id=_parent(holder.uri),
+            object_id=_ROW,
+            obj={"uri": holder.uri, "name": name},
+        )
+
     def _write_file(self, row: dict[str, Any]) -> None:
         content = {key: value for key, value in row.items() if key not in ("id", "last_modified")}
         self._storage.update(
@@ -203,7 +264,9 @@ class References:
         )
 
 
-def _is_same(attachment: dict[str, Any], expected: dict[str, Any]) -> bool:
+def is_metadata_of(row: dict[str, Any], attachment: dict[str, Any]) -> bool:
+    """Whether ``attachment`` is exactly the metadata of the file, wherever it says that it is."""
+    expected = _metadata(row).attachment(attachment["location"])
     # In Python, though not in JSON, 1 is equal to 1.0 and to true.
     return attachment == expected and type(attachment["size"]) is int
 

@@ -79,7 +79,7 @@ class LiveKinto:
         self.log = self.directory / "kinto.log"
         self.port = free_port()
         self.ini = self.directory / "kinto.ini"
-        self.ini.write_text(_ini(settings, self.port))
+        self.ini.write_text(ini(settings, self.port))
         command = {
             "waitress": ["-m", "pyramid.scripts.pserve", str(self.ini)],
             "gunicorn": [
@@ -184,7 +184,8 @@ class LiveKinto:
         return self.log.read_text(errors="replace")[-4000:]
 
 
-def _ini(settings: Mapping[str, Any], port: int) -> str:
+def ini(settings: Mapping[str, Any], port: int) -> str:
+    """The text of a configuration file with Kinto's ``settings``."""
     # "%" starts a reference in this format; a value goes on where the next line is indented.
     lines = (
         f"{name} = {str(value).replace('%', '%%')}".replace("\n", "\n    ")

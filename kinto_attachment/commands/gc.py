@@ -1,0 +1,123 @@
+"""Delete stored files that no record references.
+
+References are read from the records of all buckets. Files stay that are younger than
+--older-than, that keep_old_files has kept (but see --kept-older-than), and that --exclude names.
+It only tells what it would do, unless --delete is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any, TypeVar
+
+from kinto_attachment.commands.inventory import Inventory, Unreferenced
+from kinto_attachment.commands.report import Report, progress
+from kinto_attachment.commands.site import Site
+from kinto_attachment.storage import StorageUnavailable
+
+# Rows that are locked at a time.
+_BATCH = 100
+_THREADS = 8
+
+_Item = TypeVar("_Item")
+
+
+def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
+    """Delete, or tell. Returns whether nothing failed."""
+    started = datetime.now(timezone.utc)
+    collector = _Collector(site, report) if options.delete else _Teller(report)
+    with site.inventory(options.exclude) as inventory:
+        counts = inventory.counts()
+        collector.collect(_doomed(inventory, started, options))
+        collector.forget(inventory.gone(started - options.older_than))
+    counts |= collector.counts
+    report.close(counts, ok=not collector.failed)
+    return not collector.failed
+
+
+def _doomed(
+    inventory: Inventory, started: datetime, options: argparse.Namespace
+) -> Iterator[Unreferenced]:
+    for file in inventory.unreferenced(started - options.older_than):
+        if file.kept is None or (
+            options.kept_older_than and file.kept < started - options.kept_older_than
+        ):
+            yield file
+
+
+class _Teller:
+    """Tells what would be deleted."""
+
+    failed = 0
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.counts = {"files to delete": 0, "bytes to delete": 0}
+
+    def collect(self, doomed: Iterable[Unreferenced]) -> None:
+        for file in doomed:
+            self.counts["files to delete"] += 1
+            self.counts["bytes to delete"] += file.size
+            self._report.finding(f"{file.name} would be deleted", **_fields(file), deleted=False)
+
+    def forget(self, names: Iterable[str]) -> None:
+        self.counts["rows to forget"] = sum(1 for _ in names)
+
+
+class _Collector:
+    """Deletes."""
+
+    def __init__(self, site: Site, report: Report) -> None:
+        self._site = site
+        self._report = report
+        self.counts = {"files deleted": 0, "bytes deleted": 0, "rows forgotten": 0}
+        self.failed = 0
+
+    def collect(self, doomed: Iterable[Unreferenced]) -> None:
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for batch in _batches(progress(doomed, "deleted")):
+                # Committed first: who copies a record from now on is told that its file is gone.
+                with self._site.references() as references:
+                    condemned = [file for file in batch if references.condemn(file.name)]
+                for file, error in zip(
+                    condemned, threads.map(self._delete, condemned), strict=True
+                ):
+                    self._tell(file, error)
+
+    def forget(self, names: Iterable[str]) -> None:
+        for batch in _batches(names):
+            with self._site.references() as references:
+                for name in batch:
+                    references.bury(name)
+            self.counts["rows forgotten"] += len(batch)
+
+    def _delete(self, file: Unreferenced) -> StorageUnavailable | None:
+        try:
+            self._site.files.delete(file.name)
+        except StorageUnavailable as error:
+            return error
+        return None
+
+    def _tell(self, file: Unreferenced, error: StorageUnavailable | None) -> None:
+        if error is None:
+            self.counts["files deleted"] += 1
+            self.counts["bytes deleted"] += file.size
+            self._report.finding(f"{file.name} deleted", **_fields(file), deleted=True)
+        else:
+            self.failed += 1
+            sentence = f"{file.name} could not be deleted: {error}"
+            self._report.finding(sentence, **_fields(file), deleted=False, error=str(error))
+
+
+def _fields(file: Unreferenced) -> dict[str, Any]:
+    return {"name": file.name, "size": file.size, "kept": file.kept is not None}
+
+
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch

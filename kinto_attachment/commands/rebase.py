@@ -1,0 +1,154 @@
+"""Rewrite the locations of records after base_url has changed.
+
+Locations that start with --from start with --to afterwards; either may be empty, for relative
+locations. Records are written as by any client: they get a new timestamp, and history and other
+plugins see them. It only tells what it would do, unless --write is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Iterable
+from itertools import groupby, islice
+from typing import Any
+
+import transaction
+from kinto.core.events import ACTIONS, notify_resource_event
+from pyramid.request import Request
+from pyramid.scripting import prepare
+
+from kinto_attachment.commands.report import Report, progress
+from kinto_attachment.commands.site import Refused, Site
+from kinto_attachment.database import records_with_attachment, snapshot
+from kinto_attachment.forms import FILE
+from kinto_attachment.locks import lock
+from kinto_attachment.references import Holder, References
+from kinto_attachment.transaction import FileChanges
+
+logger = logging.getLogger(__name__)
+
+# Records written in one transaction.
+_BATCH = 100
+
+
+def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
+    """Rewrite, or tell. Returns whether nothing failed. Raises ``Refused``."""
+    rebase = _Rebase(site, options.former, options.base_url)
+    counts = {"records to write": 0}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as uris:
+        with snapshot(site.kinto_storage) as connection:
+            for uri, attachment in progress(records_with_attachment(connection), "records"):
+                location = rebase.location(attachment)
+                if location is not None:
+                    uris.write(f"{uri}\n")
+                    counts["records to write"] += 1
+                    former = attachment["location"]
+                    sentence = f"{uri}: {former} -> {location}"
+                    report.finding(sentence, record=uri, former=former, location=location)
+        if options.write:
+            uris.seek(0)
+            rebase.write(line.rstrip("\n") for line in progress(uris, "written"))
+            counts |= {"records written": rebase.written, "records that failed": rebase.failed}
+    report.close(counts, ok=not rebase.failed)
+    return not rebase.failed
+
+
+class _Rebase:
+    """Locations that start with ``former`` are to start with ``base_url``."""
+
+    def __init__(self, site: Site, former: str, base_url: str) -> None:
+        """Raises ``Refused`` if the server would not know its files under ``base_url``."""
+        settings = site.settings
+        known = {"", settings.base_url, settings.extra_base_url, *settings.former_base_urls}
+        if base_url not in known:
+            raise Refused(
+                f"--to should be what kinto.attachment.base_url says ({settings.base_url!r}), or"
+                f" empty: the server would not know its own files at {base_url!r}."
+            )
+        self._registry = site.registry
+        self._storage = site.kinto_storage
+        self._references = References(site.kinto_storage, settings, FileChanges(site.files))
+        self._former = former
+        self._base_url = base_url
+        self.written = 0
+        self.failed = 0
+
+    def location(self, attachment: dict[str, Any]) -> str | None:
+        """What the location should be, ``None`` if it stays."""
+        location = attachment.get("location")
+        if not isinstance(location, str) or not location.startswith(self._former):
+            return None
+        if self._former == "" and (location.startswith("/") or "://" in location):
+            return None
+        # Where the new one is longer than the former (/files/ and /files/v2/).
+        if self._base_url.startswith(self._former) and location.startswith(self._base_url):
+            return None
+        return f"{self._base_url}{location.removeprefix(self._former)}"
+
+    def write(self, uris: Iterable[str]) -> None:
+        """Rewrite the records, in the order of their collections."""
+        for parent_id, group in groupby(map(Holder.at, uris), key=lambda holder: holder.parent_id):
+            while batch := list(islice(group, _BATCH)):
+                self._write_batch(parent_id, batch)
+
+    def _write_batch(self, parent_id: str, holders: list[Holder]) -> None:
+        request = Request.blank(f"/{self._registry.route_prefix}{parent_id}/records")
+        request.matchdict = {}
+        # As other plugins name themselves in the history: plugin:kinto-attachment.
+        request.authn_type, request.selected_userid = "plugin", "kinto-attachment"
+        with prepare(request, self._registry):
+            try:
+                with transaction.manager:
+                    written = sum(self._write(request, holder) for holder in holders)
+                    for event in request.get_resource_events():
+                        self._registry.notify(event)
+            except Exception:
+                # Whatever others raise who follow what happens to records.
+                logger.exception("%d records of %s were not written.", len(holders), parent_id)
+                self.failed += len(holders)
+                return
+            self.written += written
+            self._tell_after(request)
+
+    def _tell_after(self, request: Any) -> None:
+        for event in request.get_resource_events(after_commit=True):
+            try:
+                self._registry.notify(event)
+            except Exception:
+                logger.exception("A subscriber failed; the records are written all the same.")
+        transaction.abort()
+
+    def _write(self, request: Any, holder: Holder) -> bool:
+        """Rewrite one record as it is now, unless it shows something else meanwhile."""
+        lock(self._storage, "record", holder.parent_id, holder.record_id)
+        record = self._references.record(holder)
+        attachment = (record or {}).get(FILE)
+        if record is None or not isinstance(attachment, dict):
+            return False
+        location = self.location(attachment)
+        if location is None:
+            return False
+        rebased = {**record, FILE: {**attachment, "location": location}}
+        del rebased["last_modified"]
+        rebased = self._storage.update(
+            resource_name="record",
+            parent_id=holder.parent_id,
+            object_id=holder.record_id,
+            obj=rebased,
+        )
+        notify_resource_event(
+            request,
+            holder.parent_id,
+            rebased["last_modified"],
+            rebased,
+            ACTIONS.UPDATE,
+            old=record,
+            resource_name="record",
+            resource_data={
+                "bucket_id": holder.bucket_id,
+                "collection_id": holder.collection_id,
+            },
+        )
+        return True

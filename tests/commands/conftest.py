@@ -1,0 +1,85 @@
+"""The ``kinto-attachment`` command, beside a Kinto with its objects in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transaction
+
+from kinto_attachment.commands import main
+from tests.conftest import Settings, kinto_settings_with
+from tests.http.conftest import Record, make_record, record
+from tests.servers.kinto import ini
+
+__all__ = ["Record", "make_record", "record"]
+
+
+class Result:
+    """What a command answered."""
+
+    def __init__(self, status: int, output: str, errors: str) -> None:
+        self.status = status
+        self.output = output
+        self.errors = errors
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What it printed with ``--json``."""
+        answer: dict[str, Any] = json.loads(self.output)
+        return answer
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.json["findings"]
+        return found
+
+    @property
+    def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = self.json["counts"]
+        return counts
+
+
+@pytest.fixture
+def backend() -> str:
+    """There is nothing to look at in the memory of another process."""
+    return "postgresql"
+
+
+@pytest.fixture
+def make_ini(kinto_settings: Settings, tmp_path: Path) -> Callable[..., Path]:
+    """``make_ini(attachment={...}, **settings)``: an ini file of a server with these settings."""
+
+    def make(attachment: dict[str, Any] | None = None, **settings: Any) -> Path:
+        path = tmp_path / "kinto.ini"
+        path.write_text(ini(kinto_settings_with(kinto_settings, attachment, settings), 8888))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def command(
+    make_ini: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """``command("gc", "--delete", attachment={...})`` runs it on a server with these settings."""
+
+    def run(*arguments: str, attachment: dict[str, Any] | None = None, **settings: Any) -> Result:
+        path = make_ini(attachment, **settings)
+        # Nothing of this process's own transaction may be seen there.
+        transaction.abort()
+        capfd.readouterr()
+        status = main(["--ini", str(path), *arguments])
+        output = capfd.readouterr()
+        return Result(status, output.out, output.err)
+
+    return run
+
+
+@pytest.fixture
+def execute(kinto_database: Any) -> Callable[..., Any]:
+    """Execute an SQL statement behind the server's back."""
+    return kinto_database.execute  # type: ignore[no-any-return]

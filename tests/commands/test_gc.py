@@ -1,0 +1,291 @@
+"""``kinto-attachment gc``."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from kinto_attachment.commands import gc
+from kinto_attachment.references import FILES
+from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage.local import LocalStorage
+
+DAY = 24 * 3600
+KEEP = {"keep_old_files": "true"}
+
+
+@pytest.fixture
+def attached(record):
+    """A record with a file, and a file that no record references."""
+    record.attach(b"content")
+    (record.folder / "stray.txt").write_bytes(b"stray")
+    return record
+
+
+def grow_old(record, days=2):
+    """All the files were written days ago."""
+    then = time.time() - days * DAY
+    for name in record.files():
+        os.utime(record.folder / name, (then, then))
+
+
+def names(result):
+    return [finding["name"] for finding in result.findings]
+
+
+def test_a_file_that_no_record_references_is_deleted(attached, command):
+    grow_old(attached)
+
+    result = command("gc", "--delete", "--json")
+
+    assert result.status == 0
+    assert names(result) == ["stray.txt"]
+    assert result.counts["files deleted"] == 1
+    assert result.counts["bytes deleted"] == 5
+    assert attached.content == b"content"
+    assert len(attached.files()) == 1
+
+
+def test_nothing_is_deleted_unless_asked(attached, command):
+    grow_old(attached)
+
+    result = command("gc", "--json")
+
+    assert result.status == 0
+    assert result.findings == [
+        {"name": "stray.txt", "size": 5, "kept": False, "deleted": False},
+    ]
+    assert result.counts["files to delete"] == 1
+    assert len(attached.files()) == 2
+
+
+def test_people_are_told_what_would_be_done(attached, command):
+    grow_old(attached)
+
+    assert "stray.txt would be deleted\n" in command("gc").output
+    assert "stray.txt deleted\n" in command("gc", "--delete").output
+
+
+def test_younger_files_stay(attached, command):
+    command("gc", "--delete")
+    assert len(attached.files()) == 2
+
+    command("gc", "--delete", "--older-than=0s")
+    assert len(attached.files()) == 1
+
+
+@pytest.mark.parametrize(("age", "left"), [("1h", 1), ("1d", 1), ("3d", 2), ("1w", 2)])
+def test_ages_have_units(attached, command, age, left):
+    grow_old(attached)
+
+    command("gc", "--delete", f"--older-than={age}")
+
+    assert len(attached.files()) == left
+
+
+def test_excluded_files_stay(attached, command):
+    grow_old(attached)
+
+    result = command("gc", "--delete", "--exclude=other.txt", "--exclude=stray.*", "--json")
+
+    assert names(result) == []
+    assert len(attached.files()) == 2
+
+
+def test_what_a_killed_upload_left_over_is_deleted(attached, command):
+    part = ".0d1b2c3d-0000-4000-8000-000000000000.part"
+    (attached.folder / part).write_bytes(b"half")
+    grow_old(attached)
+
+    assert names(command("gc", "--delete", "--json")) == [part, "stray.txt"]
+
+
+def test_a_copy_of_a_record_is_a_reference(attached, command):
+    attached.app.put_json("/v1/buckets/public", {})
+    attached.app.put_json("/v1/buckets/public/collections/c", {})
+    copy = {"data": {"attachment": attached.data["attachment"]}}
+    path = "/v1/buckets/public/collections/c/records/copy"
+    attached.app.put_json(path, copy)
+    attached.app.delete(attached.path)
+    grow_old(attached)
+
+    assert names(command("gc", "--delete", "--json")) == ["stray.txt"]
+
+
+def test_records_count_whatever_the_rows_say(attached, command, execute):
+    execute("DELETE FROM objects WHERE resource_name LIKE 'attachments%%'")
+    grow_old(attached)
+
+    assert names(command("gc", "--delete", "--json")) == ["stray.txt"]
+    assert attached.content == b"content"
+
+
+def test_a_file_whose_row_still_names_records_that_are_gone_is_deleted(attached, command, execute):
+    execute("DELETE FROM objects WHERE resource_name = 'record'")
+    grow_old(attached)
+
+    assert command("gc", "--delete", "--json").counts["files deleted"] == 2
+    assert attached.files() == []
+
+
+def test_records_of_a_collection_that_is_gone_are_references(attached, command, execute):
+    execute("DELETE FROM objects WHERE resource_name = 'collection'")
+    grow_old(attached)
+
+    assert names(command("gc", "--delete", "--json")) == ["stray.txt"]
+
+
+def test_a_location_under_a_former_base_url_is_a_reference(attached, command):
+    grow_old(attached)
+    settings = {
+        "base_url": "https://new.example.org/",
+        "former_base_urls": "https://files.example.org",
+    }
+
+    result = command("gc", "--delete", "--json", attachment=settings)
+
+    assert names(result) == ["stray.txt"]
+
+
+@pytest.fixture
+def replaced(make_record):
+    """A record whose first file is kept."""
+    record = make_record(attachment=KEEP)
+    record.attach(b"first")
+    [first] = record.files()
+    record.attach(b"second")
+    record.first = first
+    return record
+
+
+def kept_since(execute, record, days):
+    since = int((time.time() - days * DAY) * 1000)
+    query = "UPDATE objects SET data = data || jsonb_build_object('kept', %s) WHERE data ? 'kept'"
+    execute(query, since)
+    grow_old(record, days)
+
+
+def test_kept_files_stay(replaced, command, execute):
+    kept_since(execute, replaced, days=400)
+
+    assert names(command("gc", "--delete", "--json", attachment=KEEP)) == []
+
+
+def test_kept_files_go_when_they_are_old_enough(replaced, command, execute):
+    kept_since(execute, replaced, days=20)
+
+    stay = command("gc", "--delete", "--kept-older-than=30d", "--json", attachment=KEEP)
+    go = command("gc", "--delete", "--kept-older-than=2w", "--json", attachment=KEEP)
+
+    assert names(stay) == []
+    assert names(go) == [replaced.first]
+    assert replaced.content == b"second"
+
+
+def test_who_copies_the_metadata_of_a_deleted_file_is_told(make_record, command, execute):
+    record = make_record(attachment=KEEP)
+    record.attach(b"first")
+    attachment = record.data["attachment"]
+    record.attach(b"second")
+    kept_since(execute, record, days=20)
+    command("gc", "--delete", "--kept-older-than=2w", attachment=KEEP)
+
+    copy = {"data": {"attachment": attachment}}
+
+    record.app.put_json(record.other().path, copy, status=409)
+
+
+def test_a_file_that_was_copied_meanwhile_stays(replaced, command, execute, monkeypatch):
+    """The record that references it came after the records were read."""
+    kept_since(execute, replaced, days=20)
+    history = {"data": {"attachment": attachment_of(execute, replaced.first)}}
+    doomed = gc._doomed
+
+    def doomed_after_a_copy(*arguments):
+        found = list(doomed(*arguments))
+        replaced.app.put_json(replaced.other().path, history)
+        return found
+
+    monkeypatch.setattr(gc, "_doomed", doomed_after_a_copy)
+
+    result = command("gc", "--delete", "--kept-older-than=2w", "--json", attachment=KEEP)
+
+    assert names(result) == []
+    assert len(replaced.files()) == 2
+
+
+def attachment_of(execute, name):
+    [(row,)] = execute(
+        "SELECT data FROM objects WHERE resource_name = %s AND data->>'name' = %s", FILES, name
+    )
+    metadata = {key: row[key] for key in ("filename", "hash", "mimetype", "size")}
+    return {**metadata, "location": f"https://files.example.org/{name}"}
+
+
+def test_rows_of_files_that_went_are_forgotten(attached, command, execute):
+    attached.detach()
+    query = "SELECT count(*) FROM objects WHERE resource_name = %s"
+
+    assert command("gc", "--json", "--older-than=0s").counts["rows to forget"] == 1
+    command("gc", "--delete")
+    assert execute(query, FILES) == [(1,)]
+
+    result = command("gc", "--delete", "--older-than=0s", "--json")
+
+    assert result.counts["rows forgotten"] == 1
+    assert execute(query, FILES) == [(0,)]
+
+
+def test_the_row_of_a_file_whose_name_is_taken_again_stays(make_record, command, monkeypatch):
+    keep_names = {"randomize": "false"}
+    record = make_record(attachment=keep_names)
+    record.attach(b"first")
+    record.detach()
+    inventory = gc.Inventory.gone
+
+    def gone_before_the_name_is_taken(*arguments):
+        found = list(inventory(*arguments))
+        record.attach(b"second")
+        return found
+
+    monkeypatch.setattr(gc.Inventory, "gone", gone_before_the_name_is_taken)
+
+    command("gc", "--delete", "--older-than=0s", attachment=keep_names)
+
+    assert record.content == b"second"
+    monkeypatch.undo()
+    assert command("check", attachment=keep_names).status == 0
+
+
+def test_a_file_that_cannot_be_deleted_is_told_and_the_others_go(attached, command, monkeypatch):
+    (attached.folder / "another.txt").write_bytes(b"stray")
+    grow_old(attached)
+    delete = LocalStorage.delete
+
+    def delete_others(self, name):
+        if name == "stray.txt":
+            raise StorageUnavailable("cannot delete 'stray.txt': Read-only file system")
+        return delete(self, name)
+
+    monkeypatch.setattr(LocalStorage, "delete", delete_others)
+
+    result = command("gc", "--delete", "--json")
+
+    assert result.status == 1
+    assert result.counts["files deleted"] == 1
+    assert [finding["deleted"] for finding in result.findings] == [True, False]
+    assert "Read-only" in result.findings[1]["error"]
+
+
+def test_it_does_not_run_when_a_record_cannot_be_read(attached, command, execute):
+    grow_old(attached)
+    execute("ALTER TABLE objects RENAME COLUMN data TO hidden")
+    try:
+        result = command("gc", "--delete")
+    finally:
+        execute("ALTER TABLE objects RENAME COLUMN hidden TO data")
+
+    assert result.status == 2
+    assert len(attached.files()) == 2
