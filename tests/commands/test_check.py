@@ -324,3 +324,16 @@ def test_a_record_that_was_replaced_while_files_were_read_is_well(attached, comm
     assert attached.content == b"newer"
     assert result.findings == []
     assert result.status == 0
+
+
+def test_repair_leaves_a_kept_file_kept(make_record, command, execute):
+    record = make_record(attachment={"keep_old_files": "true"})
+    record.attach(b"content")
+    record.detach()
+    [since] = [row["kept"] for row in rows(execute)]
+    change_row(execute, holders=[record.uri])
+
+    command("check", "--repair")
+
+    [row] = rows(execute)
+    assert (row["holders"], row["kept"]) == ([], since)
