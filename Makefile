@@ -14,7 +14,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests lint format moto clean
+.PHONY: help serve tests lint format docs moto clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(INSTALLED_DEV)  ## Run ruff and mypy
 format: $(INSTALLED_DEV)  ## Let ruff mend and format the code
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+docs: $(INSTALLED_DEV)  ## Build the documentation in build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q docs build/docs
 
 moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C stops it
 	@$(BIN)/python -m moto.server -H 127.0.0.1 -p 6000
