@@ -5,6 +5,10 @@ file's name, has what is known of the file and the URIs of the records that hold
 under the digest of the record's URI, has the name of the file that the record holds. Rows are only
 ever read by their key, so nothing here slows as files add up.
 
+Files of earlier versions come with what their records said of them, which may be less or more: a
+file row then lacks something (``None``), or has more under ``extra``; a holding has under
+``shown`` what its record alone says.
+
 ``sync()`` makes the rows match a record as it is now. Whoever changes who holds a file locks its
 row first and then looks, so that of two who do it at once the second sees what the first did. The
 row of a file that went stays, marked ``gone``: who copied the record in the meantime is told.
@@ -13,8 +17,9 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kinto.core.storage.exceptions import ObjectNotFoundError
@@ -29,8 +34,8 @@ from kinto_attachment.uploads import Metadata
 FILES = "attachments"
 HOLDINGS = "attachments-holdings"
 
-_PARENT = "__attachments__"
-_ROW = "row"
+PARENT = "__attachments__"
+ROW = "row"
 
 
 class Forgery(Exception):
@@ -101,13 +106,14 @@ class References:
         With ``trusted`` any metadata may take the place of the file that the record holds.
         Raises ``Forgery``, ``FileGone``.
         """
-        held = self.held_by(holder)
+        holding = self._read(HOLDINGS, holder.uri)
+        held = None if holding is None else holding["name"]
         attachment = (self.record(holder) or {}).get("attachment")
         if attachment is None:
             if held is not None:
                 self.release(holder, held)
             return
-        name = self._name_of(attachment)
+        name = self._name_of(attachment, holding)
         if name is None:
             if held is not None:
                 if not trusted:
@@ -125,19 +131,25 @@ class References:
 
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """The ``attachment`` attribute that the record should have, as the rows have it."""
-        held = self.held_by(holder)
-        row = held and self.file(held)
-        if not row:
+        holding = self._read(HOLDINGS, holder.uri)
+        row = holding and self.file(holding["name"])
+        if not holding or not row:
             return None
-        return _metadata(row).attachment(self._settings.location(row["name"]))
+        shown = holding.get("shown", _shown_by_holders(row))
+        return {**shown, "location": self._settings.location(row["name"])}
 
-    def _name_of(self, attachment: Any) -> str | None:
-        """The file of ours that ``attachment`` is exactly the metadata of."""
+    def _name_of(self, attachment: Any, holding: dict[str, Any] | None) -> str | None:
+        """The file of ours that ``attachment`` is exactly the metadata of, in any record, or in
+        the one of ``holding``."""
         if not isinstance(attachment, dict):
             return None
+        metadata = {key: value for key, value in attachment.items() if key != "location"}
         for name in self._settings.relative_names(attachment.get("location")):
             row = self.file(name)
-            if row and _is_same(attachment, _metadata(row).attachment(attachment["location"])):
+            if row and _is_same(metadata, _shown_by_holders(row)):
+                return name
+            own = holding.get("shown") if holding and holding["name"] == name else None
+            if row and own is not None and _is_same(metadata, own):
                 return name
         return None
 
@@ -153,7 +165,7 @@ class References:
         self._storage.update(
             resource_name=HOLDINGS,
             parent_id=_parent(holder.uri),
-            object_id=_ROW,
+            object_id=ROW,
             obj={"uri": holder.uri, "name": name},
         )
 
@@ -174,13 +186,13 @@ class References:
         self._write_file(row)
 
     def _locked_file(self, name: str) -> dict[str, Any] | None:
-        lock(self._storage, FILES, _parent(name), _ROW)
+        lock(self._storage, FILES, _parent(name), ROW)
         return self.file(name)
 
     def _read(self, resource_name: str, key: str) -> dict[str, Any] | None:
         try:
             row: dict[str, Any] = self._storage.get(
-                resource_name=resource_name, parent_id=_parent(key), object_id=_ROW
+                resource_name=resource_name, parent_id=_parent(key), object_id=ROW
             )
         except ObjectNotFoundError:
             return None
@@ -192,26 +204,29 @@ class References:
             self._storage.delete(
                 resource_name=resource_name,
                 parent_id=_parent(key),
-                object_id=_ROW,
+                object_id=ROW,
                 with_deleted=False,
             )
 
     def _write_file(self, row: dict[str, Any]) -> None:
         content = {key: value for key, value in row.items() if key not in ("id", "last_modified")}
         self._storage.update(
-            resource_name=FILES, parent_id=_parent(row["name"]), object_id=_ROW, obj=content
+            resource_name=FILES, parent_id=_parent(row["name"]), object_id=ROW, obj=content
         )
 
 
-def _is_same(attachment: dict[str, Any], expected: dict[str, Any]) -> bool:
+def _is_same(one: Any, other: Any) -> bool:
     # In Python, though not in JSON, 1 is equal to 1.0 and to true.
-    return attachment == expected and type(attachment["size"]) is int
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _metadata(row: dict[str, Any]) -> Metadata:
-    return Metadata(**{key: row[key] for key in ("filename", "hash", "mimetype", "size")})
+def _shown_by_holders(row: dict[str, Any]) -> dict[str, Any]:
+    """The ``attachment`` attribute of the file's holders, without its location."""
+    known = {field.name: row[field.name] for field in fields(Metadata)}
+    shown = {key: value for key, value in known.items() if value is not None}
+    return {**shown, **row.get("extra", {})}
 
 
 def _parent(key: str) -> str:
     # Kinto takes a parent for a pattern when it has a "*", and for a regular expression in memory.
-    return f"{_PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"
