@@ -17,6 +17,7 @@ def includeme(config: Any) -> None:
     - registers the file storage, as pyramid_storage does: ``request.attachment`` is the storage;
     - adds the ``attachment`` endpoint to records, and to those of the default bucket;
     - follows what happens to records, so that files go with the last record that holds them;
+    - takes over what earlier versions left, when ``kinto migrate`` runs;
     - announces itself: capability, public setting, heartbeat, metrics.
     """
     # Nothing here is of use to setup.py, or before Kinto knows its settings.
@@ -24,7 +25,7 @@ def includeme(config: Any) -> None:
     from pyramid.events import ApplicationCreated
     from pyramid_storage.interfaces import IFileStorage
 
-    from kinto_attachment import default_bucket, flush, listeners, serving, views
+    from kinto_attachment import default_bucket, flush, listeners, migrations, serving, views
     from kinto_attachment.heartbeat import heartbeat
     from kinto_attachment.settings import Settings
 
@@ -40,6 +41,7 @@ def includeme(config: Any) -> None:
     serving.register(config)
     listeners.register(config)
     flush.register(config)
+    migrations.register(config, settings)
 
     config.add_api_capability(
         "attachments",

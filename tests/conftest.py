@@ -67,8 +67,8 @@ class KintoApp(webtest.TestApp):
 class KintoDatabase:
     """A database with Kinto's tables; ``settings`` are those of a Kinto that uses it."""
 
-    def __init__(self, server: PostgreSQL, name: str) -> None:
-        self.url = server.create_database(name, TEMPLATE)
+    def __init__(self, server: PostgreSQL, name: str, template: str = TEMPLATE) -> None:
+        self.url = server.create_database(name, template)
         self.settings = _postgresql_settings(self.url)
         self._drop = functools.partial(server.drop_database, name)
         self._connection = server.connect(name)
@@ -227,13 +227,14 @@ def kinto_database(postgresql: PostgreSQL) -> Iterator[KintoDatabase]:
 
 
 @pytest.fixture
-def new_database(postgresql: PostgreSQL) -> Iterator[Callable[[], KintoDatabase]]:
+def new_database(postgresql: PostgreSQL) -> Iterator[Callable[..., KintoDatabase]]:
     """``new_database()`` creates an empty database for this test alone, where Kinto opens
-    connections of its own; ``settings`` of it go to ``make_app`` or ``live_kinto``."""
+    connections of its own; ``settings`` of it go to ``make_app`` or ``live_kinto``. It may be a
+    copy of another ``template``."""
     created = []
 
-    def create() -> KintoDatabase:
-        created.append(KintoDatabase(postgresql, f"kinto_{next(_numbers)}"))
+    def create(template: str = TEMPLATE) -> KintoDatabase:
+        created.append(KintoDatabase(postgresql, f"kinto_{next(_numbers)}", template))
         return created[-1]
 
     yield create

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from kinto_attachment.commands.inventory import Inventory, Unreferenced
 from kinto_attachment.commands.report import Report, progress
-from kinto_attachment.commands.site import Site
+from kinto_attachment.commands.site import Refused, Site
+from kinto_attachment.migrations import waiting_links
 from kinto_attachment.storage import StorageUnavailable
 
 # Rows that are locked at a time.
@@ -27,7 +28,12 @@ _Item = TypeVar("_Item")
 
 
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
-    """Delete, or tell. Returns whether nothing failed."""
+    """Delete, or tell. Returns whether nothing failed. Raises ``Refused``."""
+    if waiting := waiting_links(site.kinto_storage):
+        raise Refused(
+            f"{waiting} attachments of an earlier version of kinto-attachment have not been taken"
+            " over: run kinto migrate first."
+        )
     started = datetime.now(timezone.utc)
     collector = _Collector(site, report) if options.delete else _Teller(report)
     with site.inventory(options.exclude) as inventory:
@@ -81,8 +87,8 @@ class _Collector:
         with ThreadPoolExecutor(_THREADS) as threads:
             for batch in _batches(progress(doomed, "deleted")):
                 # Committed first: who copies a record from now on is told that its file is gone.
-                with self._site.references() as references:
-                    condemned = [file for file in batch if references.condemn(file.name)]
+                with self._site.rows() as rows:
+                    condemned = [file for file in batch if rows.condemn(file.name)]
                 for file, error in zip(
                     condemned, threads.map(self._delete, condemned), strict=True
                 ):
@@ -90,9 +96,9 @@ class _Collector:
 
     def forget(self, names: Iterable[str]) -> None:
         for batch in _batches(names):
-            with self._site.references() as references:
+            with self._site.rows() as rows:
                 for name in batch:
-                    references.bury(name)
+                    rows.bury(name)
             self.counts["rows forgotten"] += len(batch)
 
     def _delete(self, file: Unreferenced) -> StorageUnavailable | None:

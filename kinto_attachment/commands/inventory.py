@@ -32,7 +32,7 @@ CREATE TABLE shown (uri TEXT, rank INTEGER, name TEXT, attachment TEXT, PRIMARY 
     WITHOUT ROWID;
 CREATE TABLE rows (name TEXT PRIMARY KEY, row TEXT, kept INTEGER, gone INTEGER) WITHOUT ROWID;
 CREATE TABLE named (name TEXT, uri TEXT, PRIMARY KEY (name, uri)) WITHOUT ROWID;
-CREATE TABLE holdings (uri TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
+CREATE TABLE holdings (uri TEXT PRIMARY KEY, name TEXT, holding TEXT) WITHOUT ROWID;
 CREATE TABLE files (name TEXT PRIMARY KEY, size INTEGER, modified REAL, excluded INTEGER)
     WITHOUT ROWID;
 """
@@ -40,8 +40,9 @@ _JOINED = """
 CREATE INDEX shown_by_name ON shown (name);
 CREATE TABLE held (uri TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
 INSERT OR IGNORE INTO held
-    SELECT uri, name FROM shown JOIN rows USING (name) WHERE is_metadata_of(row, attachment)
-     ORDER BY uri, rank;
+    SELECT shown.uri, shown.name
+      FROM shown JOIN rows USING (name) LEFT JOIN holdings USING (uri)
+     WHERE is_metadata_of(attachment, row, holding) ORDER BY shown.uri, rank;
 CREATE TABLE stored (uri TEXT PRIMARY KEY, name TEXT, attachment TEXT, size INTEGER) WITHOUT ROWID;
 INSERT OR IGNORE INTO stored
     SELECT uri, name, attachment, size FROM shown JOIN files USING (name) ORDER BY uri, rank;
@@ -64,7 +65,7 @@ class Inventory:
         self._folder = tempfile.TemporaryDirectory(prefix="kinto-attachment-")
         self._database = sqlite3.connect(Path(self._folder.name) / "inventory.sqlite")
         self._database.executescript(_SCHEMA)
-        self._database.create_function("is_metadata_of", 2, _is_metadata_of, deterministic=True)
+        self._database.create_function("is_metadata_of", 3, _is_metadata_of, deterministic=True)
         self.elsewhere = 0
         """Records whose file is none of this storage, to judge by its location."""
 
@@ -97,7 +98,9 @@ class Inventory:
                 self._insert("rows", 4, [content])
                 self._insert("named", 2, ((row["name"], uri) for uri in row["holders"]))
             holdings = progress(rows_of_ours(connection, HOLDINGS), "rows of records")
-            self._insert("holdings", 2, ((row["uri"], row["name"]) for row in holdings))
+            self._insert(
+                "holdings", 3, ((row["uri"], row["name"], json.dumps(row)) for row in holdings)
+            )
         listed = progress(files.list(), "files")
         self._insert("files", 4, _described(listed, is_excluded))
         self._database.executescript(_JOINED)
@@ -204,5 +207,7 @@ def _described(
             yield file.name, file.size, file.modified.timestamp(), is_excluded(file.name)
 
 
-def _is_metadata_of(row: str, attachment: str) -> bool:
-    return is_metadata_of(json.loads(row), json.loads(attachment))
+def _is_metadata_of(attachment: str, row: str, holding: str | None) -> bool:
+    return is_metadata_of(
+        json.loads(attachment), json.loads(row), json.loads(holding) if holding else None
+    )

@@ -12,8 +12,8 @@ from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.commands.inventory import Inventory
 from kinto_attachment.commands.report import progress
+from kinto_attachment.commands.rows import Rows
 from kinto_attachment.database import is_postgresql
-from kinto_attachment.references import References
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.transaction import FileChanges
@@ -50,10 +50,10 @@ class Site:
             yield inventory
 
     @contextlib.contextmanager
-    def references(self) -> Iterator[References]:
+    def rows(self) -> Iterator[Rows]:
         """The rows, in a transaction of their own. No file follows it."""
         with transaction.manager:
-            yield References(self.kinto_storage, self.settings, FileChanges(self.files))
+            yield Rows(self.kinto_storage, self.settings, FileChanges(self.files))
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -288,4 +289,22 @@ def test_it_does_not_run_when_a_record_cannot_be_read(attached, command, execute
         execute("ALTER TABLE objects RENAME COLUMN hidden TO data")
 
     assert result.status == 2
+    assert len(attached.files()) == 2
+
+
+def test_it_does_not_run_before_what_earlier_versions_left_was_taken_over(
+    attached, command, execute
+):
+    grow_old(attached)
+    link = {"location": "stray.txt", "record_uri": attached.other().uri}
+    execute(
+        "INSERT INTO objects (id, parent_id, resource_name, last_modified, data, deleted)"
+        " VALUES ('x', '__attachments__', '', now(), %s, false)",
+        json.dumps(link),
+    )
+
+    result = command("gc", "--delete")
+
+    assert result.status == 2
+    assert "kinto migrate" in result.errors
     assert len(attached.files()) == 2

@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from tests.servers.ports import free_port
 
 STARTUP_SECONDS = 30.0
 STOP_SECONDS = 10.0
+
+_KINTO = "import sys; from kinto.__main__ import main; sys.exit(main())"
 
 _INI = """\
 [app:main]
@@ -64,7 +66,8 @@ class LiveKinto:
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with 4 threads each. ``environ`` is added to the
-    environment. Raises ``RuntimeError`` with what the server printed if it does not start.
+    environment; ``python`` is the interpreter, with its options. Raises ``RuntimeError`` with what
+    the server printed if it does not start.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class LiveKinto:
         workers: int = 1,
         worker_class: str = "sync",
         environ: Mapping[str, str] | None = None,
+        python: Sequence[str] = (sys.executable,),
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="test-kinto-"))
         self.log = self.directory / "kinto.log"
@@ -94,7 +98,7 @@ class LiveKinto:
         }[server]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *command],
+                [*python, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -182,6 +186,30 @@ class LiveKinto:
 
     def _output(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+
+def kinto_migrate(
+    settings: Mapping[str, Any], *arguments: str, python: Sequence[str] = (sys.executable,)
+) -> str:
+    """Run ``kinto migrate`` with these settings; return what it printed.
+
+    Raises ``RuntimeError`` with that if it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="test-kinto-") as directory:
+        path = Path(directory) / "kinto.ini"
+        path.write_text(ini(settings, port=0))
+        ran = subprocess.run(
+            # What its console script does.
+            [*python, "-c", _KINTO, "migrate", "--ini", str(path), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    if ran.returncode:
+        raise RuntimeError(f"kinto migrate: {ran.stdout}")
+    return ran.stdout
 
 
 def ini(settings: Mapping[str, Any], port: int) -> str:
