@@ -10,6 +10,8 @@ from kinto.core.resource import Resource
 
 from kinto_attachment.references import FILES, HOLDINGS
 
+pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+
 COLLECTION = "/v1/buckets/b/collections/c"
 OURS = "Attachment metadata cannot be modified."
 
@@ -344,6 +346,7 @@ def test_deleting_a_collection_with_plain_data_in_the_place_of_attachments(attac
     assert attached.files() == []
 
 
+@pytest.mark.leaves("a file without a row")
 def test_rows_that_somebody_has_removed(attached):
     storage = attached.app.registry.storage
     storage.delete_all(resource_name=FILES, parent_id="__attachments__/*", with_deleted=False)
@@ -356,6 +359,7 @@ def test_rows_that_somebody_has_removed(attached):
     assert len(attached.files()) == 2
 
 
+@pytest.mark.leaves("a file without a row")
 def test_a_copy_of_a_record_whose_row_somebody_has_removed_is_plain_data(attached):
     copy = attached.other("copy")
     metadata = attached.data["attachment"]
@@ -375,6 +379,7 @@ def test_a_true_in_the_place_of_a_one_is_forged(record):
     write(record, "PATCH", {"attachment": {**record.data["attachment"], "size": True}}, status=400)
 
 
+@pytest.mark.leaves("a file that gc finds")
 @pytest.mark.parametrize("backend", ["memory"], indirect=True)
 def test_no_record_shows_a_missing_file_where_nothing_rolls_back(attached, monkeypatch):
     """An error of Kinto's, or of another plugin, after the record has been written."""
