@@ -123,7 +123,8 @@ class Record:
 
     def other(self, record_id: str = "other", collection_id: str = "c") -> Record:
         """Another record of the bucket."""
-        uri = f"/buckets/b/collections/{collection_id}/records/{record_id}"
+        bucket_uri = self.uri.partition("/collections/")[0]
+        uri = f"{bucket_uri}/collections/{collection_id}/records/{record_id}"
         return Record(self.app, self.stored, uri)
 
     def as_user(self, user: str | None) -> Record:
