@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.http.batch import batch
-from tests.http.conftest import Record
 
 R = "/collections/c/records/r"
 JSON = "application/json"
@@ -60,13 +59,10 @@ NOT_IN_A_BATCH = {
 
 
 @pytest.fixture
-def record(make_app, take_stock, stored, bucket):
+def record(record, bucket):
     """The record ``r``; beside it are ``other`` and, in another collection, ``far``. Each has a
     file, and ``plain`` has none."""
-    app = take_stock(make_app())
-    for parent in ("", "/collections/c", "/collections/d"):
-        app.put_json(f"/v1/buckets/{bucket}{parent}", {})
-    record = Record(app, stored, f"/buckets/{bucket}{R}")
+    record.app.put_json(f"/v1/buckets/{bucket}/collections/d", {})
     record.attach(b"r", data={"title": "r"})
     record.other().attach(b"other", data={"title": "other"})
     record.other("far", "d").attach(b"far", data={"title": "far"})
@@ -114,7 +110,7 @@ def test_it_is_the_same_in_a_batch_among_other_writes(record, bucket, way):
     check(record, way.lose)
 
 
-@pytest.mark.parametrize("bucket", ["b"])
+@pytest.mark.parametrize(("bucket", "where"), [("b", "local"), ("b", "s3")])
 @pytest.mark.parametrize(("query", "lost"), [("", ALL), ("?id=b", ALL), ("?id=another", ())])
 def test_buckets_that_are_deleted_take_their_files_along(record, query, lost):
     record.app.put_json("/v1/buckets/another", {})
