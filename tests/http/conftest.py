@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kinto.core.events import ResourceChanged
 from webtest import TestApp, TestResponse
 
 from tests.conftest import KintoApp, Settings, kinto_settings_with
@@ -189,6 +190,21 @@ def take_stock(
             Inventory(app.registry, stored).check()
         elif leaves.kwargs:
             Inventory(app.registry, stored).check_records()
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Callable[[KintoApp, Callable[[Any], None]], None]]:
+    """``subscribe(app, handler)``: until the test ends, ``handler`` is called for each event of a
+    change, after all other subscribers."""
+    subscribed = []
+
+    def subscribe(app: KintoApp, handler: Callable[[Any], None]) -> None:
+        app.registry.registerHandler(handler, (ResourceChanged,))
+        subscribed.append((app, handler))
+
+    yield subscribe
+    for app, handler in subscribed:
+        app.registry.unregisterHandler(handler, (ResourceChanged,))
 
 
 @pytest.fixture

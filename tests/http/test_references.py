@@ -128,28 +128,6 @@ def test_files_stay_where_old_ones_are_kept(make_record, gone):
     assert len(record.files()) == 1
 
 
-def test_a_copied_record_holds_the_file_too(attached):
-    copy = attached.other("copy")
-    write(copy, "PUT", {"attachment": attached.data["attachment"]})
-
-    attached.app.delete(attached.path)
-    assert copy.content == b"content"
-
-    copy.app.delete(copy.path)
-    assert copy.files() == []
-
-
-def test_replacing_the_original_leaves_the_copy_its_file(attached):
-    copy = attached.other("copy")
-    write(copy, "PUT", {"attachment": attached.data["attachment"]})
-
-    attached.attach(b"new")
-
-    assert copy.content == b"content"
-    assert attached.content == b"new"
-    assert len(attached.files()) == 2
-
-
 def test_a_copy_may_take_the_place_of_a_file(attached):
     copy = attached.other("copy")
     copy.attach(b"replaced")
