@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+
 
 def test_the_record_stays_with_null(record):
     record.attach(data={"title": "kept"})
