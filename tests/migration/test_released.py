@@ -12,10 +12,11 @@ import pytest
 import requests
 from kinto.core.scripts import migrate
 
+from kinto_attachment.commands import main
 from kinto_attachment.migrations import waiting_links
 from tests.conftest import KintoApp, KintoDatabase, Settings
 from tests.forms import CONTENT_TYPE, file_part, form
-from tests.servers.kinto import LiveKinto, kinto_migrate
+from tests.servers.kinto import LiveKinto, ini, kinto_migrate
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.released import install
 
@@ -226,6 +227,14 @@ def test_the_migration_says_what_it_does_and_writes_once(switched):
 
     assert "No attachments of earlier versions are left." in switched.kinto_migrate()
     assert switched.rows() == after
+
+
+def test_check_finds_nothing_wrong_afterwards(migrated, tmp_path, capsys):
+    (tmp_path / "kinto.ini").write_text(ini(migrated.settings, port=0))
+
+    status = main(["--ini", str(tmp_path / "kinto.ini"), "check", "--hash"])
+
+    assert status == 0, capsys.readouterr().out
 
 
 def test_records_are_as_they_were(switched):
