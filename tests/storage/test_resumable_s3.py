@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import StorageUnavailable, s3_resumable
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3_resumable import PartSizes
 from kinto_attachment.storage.s3_upload import MIN_PART_SIZE
@@ -111,6 +111,19 @@ def test_where_a_part_begins_follows_from_its_number(fixed: int | None) -> None:
         assert sizes.cut(start + 1) == (number - 1, 1)
         start += sizes.size(number)
         assert sizes.cut(start - 1) == (number - 1, sizes.size(number) - 1)
+
+
+def test_parts_of_a_file_without_a_size_grow(
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_resumable, "_PARTS_OF_A_SIZE", 1)
+    storage = make_s3(server)
+    faults = make_faults(storage)
+    expected = random_bytes(20 * MIB)
+    state = send(storage, expected[: 18 * MIB])
+    name = storage.resume(send(storage, expected[18 * MIB :], state)).finish()
+    assert content(storage, name) == expected
+    assert part_sizes(faults) == [5 * MIB, 10 * MIB, 5 * MIB]
 
 
 def test_the_multipart_upload_is_known_from_the_start(make_s3: MakeS3, server: S3Server) -> None:
@@ -295,6 +308,18 @@ def test_a_file_that_was_finished_with_other_bytes_is_not_the_same(
         storage.cancel(state)
         storage.delete(name)
     assert server.keys() == []
+
+
+def test_a_store_that_tells_that_there_was_nothing_to_delete(
+    make_s3: MakeS3,
+    moto: S3Server,
+    make_faults: MakeFaults,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    storage = make_s3(moto)
+    make_faults(storage).answer("DeleteObject", 404, "NoSuchKey")
+    storage.cancel(send(storage, b"content"))
+    assert caplog.text == ""
 
 
 def test_discard_removes_what_was_stored_although_a_failure_was_reported(
