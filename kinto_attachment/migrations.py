@@ -18,7 +18,7 @@ from pyramid.events import ApplicationCreated
 from pyramid.settings import asbool
 
 from kinto_attachment import takeover
-from kinto_attachment.database import is_postgresql
+from kinto_attachment.database import errors, is_postgresql
 from kinto_attachment.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -64,11 +64,8 @@ def waiting_links(storage: Any) -> int:
         poolclass=sqlalchemy.pool.NullPool,
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
-    try:
-        with engine.connect() as connection:
-            return _count_links(connection) or 0
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise BackendError(original=error) from error
+    with errors(), engine.connect() as connection:
+        return _count_links(connection) or 0
 
 
 class LinksMigration(PostgreSQLPluginMigration):

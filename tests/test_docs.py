@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.conftest import make_record
+from tests.commands.conftest import make_record
 from tests.servers.kinto import ini
 from tests.test_serve import checkout, needs_curl, served
 
