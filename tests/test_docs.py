@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import make_record
+from tests.commands.conftest import make_record, stored, where
 from tests.servers.kinto import ini
 from tests.test_serve import checkout, needs_curl, served
 
-__all__ = ["checkout", "make_record", "served"]
+__all__ = ["checkout", "make_record", "served", "stored", "where"]
 
 DOCS = Path(__file__).parent.parent / "docs"
 OLD = "https://old.example.org/"

@@ -45,7 +45,7 @@ class Site:
         """What is there now, without files whose names match one of ``excluded``."""
         with Inventory() as inventory:
             inventory.take(
-                self.kinto_storage, self.settings, self.files, _matcher(excluded), progress
+                self.kinto_storage, self.settings, self.files, matcher(excluded), progress
             )
             yield inventory
 
@@ -56,7 +56,9 @@ class Site:
             yield Rows(self.kinto_storage, self.settings, FileChanges(self.files))
 
 
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Tells whether a name matches one of ``patterns``, as a shell understands them."""
+
     def matches(name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -12,11 +12,11 @@ import transaction
 
 from kinto_attachment.commands import main
 from tests.conftest import KintoApp, Settings, kinto_settings_with
-from tests.http.conftest import Record, record
-from tests.http.inventory import Folder
+from tests.http.conftest import Record, kinto_settings, moto, record, stored, where
+from tests.http.inventory import Bucket, Folder
 from tests.servers.kinto import ini
 
-__all__ = ["record"]
+__all__ = ["kinto_settings", "moto", "record", "stored", "where"]
 
 
 class Result:
@@ -51,7 +51,9 @@ def backend() -> str:
 
 
 @pytest.fixture
-def make_record(make_app: Callable[..., KintoApp], files: Path) -> Callable[..., Record]:
+def make_record(
+    make_app: Callable[..., KintoApp], stored: Folder | Bucket
+) -> Callable[..., Record]:
     """``make_record(attachment={...}, **settings)``: a record of a Kinto with these settings, in
     an existing collection; the record itself does not exist. Tests may damage what there is."""
 
@@ -59,7 +61,7 @@ def make_record(make_app: Callable[..., KintoApp], files: Path) -> Callable[...,
         app = make_app(**settings)
         app.put_json("/v1/buckets/b", {})
         app.put_json("/v1/buckets/b/collections/c", {})
-        return Record(app, Folder(files), "/buckets/b/collections/c/records/r")
+        return Record(app, stored, "/buckets/b/collections/c/records/r")
 
     return make
 

@@ -12,6 +12,7 @@ from kinto_attachment.commands import gc
 from kinto_attachment.references import FILES
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
+from kinto_attachment.storage.s3 import S3Storage
 
 DAY = 24 * 3600
 KEEP = {"keep_old_files": "true"}
@@ -308,3 +309,63 @@ def test_it_does_not_run_before_what_earlier_versions_left_was_taken_over(
     assert result.status == 2
     assert "kinto migrate" in result.errors
     assert len(attached.files()) == 2
+
+
+on_s3 = pytest.mark.parametrize("where", ["s3"])
+
+
+@pytest.fixture
+def bucket(record, stored):
+    """A record with a file on S3, a stray file, and a multipart upload that was given up."""
+    record.attach(b"content")
+    stored.put("stray.txt", b"stray")
+    stored.start_upload("large.bin")
+    return stored
+
+
+@on_s3
+def test_what_was_given_up_on_s3_goes_too(record, bucket, command):
+    # The bucket's clock has seconds only.
+    time.sleep(1)
+
+    told = command("gc", "--older-than=0s", "--json")
+    result = command("gc", "--older-than=0s", "--delete", "--json")
+
+    assert told.counts["files to delete"] == told.counts["uploads to abort"] == 1
+    assert result.status == 0
+    assert names(result) == ["stray.txt", "large.bin"]
+    assert result.findings[1]["aborted"] is True
+    assert record.content == b"content"
+    assert len(record.files()) == 1
+
+
+@on_s3
+def test_what_is_young_or_excluded_on_s3_stays(record, bucket, command):
+    # To moto every upload is of the year 2010.
+    command("gc", "--exclude=large.*", "--delete")
+    command("gc", "--older-than=0s", "--exclude=*", "--delete")
+
+    assert len(record.files()) == 3
+
+
+@on_s3
+def test_an_upload_that_cannot_be_aborted_is_told(record, bucket, command, monkeypatch):
+    time.sleep(1)
+
+    def fail(self, upload):
+        raise StorageUnavailable("cannot abort")
+
+    monkeypatch.setattr(S3Storage, "abort", fail)
+
+    result = command("gc", "--older-than=0s", "--delete", "--json")
+
+    assert result.status == 1
+    assert result.findings[1]["error"] == "cannot abort"
+
+
+@on_s3
+def test_check_reads_files_on_s3(record, bucket, command):
+    result = command("check", "--hash", "--json")
+
+    assert result.status == 0
+    assert result.counts["files stored"] == 2

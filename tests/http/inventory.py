@@ -60,6 +60,14 @@ class Bucket:
         content: bytes = answer["Body"].read()
         return content
 
+    def put(self, name: str, content: bytes) -> None:
+        """Store an object that is none of the plugin's."""
+        self._server.admin.put_object(Bucket=self._server.bucket, Key=name, Body=content)
+
+    def start_upload(self, name: str) -> None:
+        """Begin a multipart upload, and give it up."""
+        self._server.admin.create_multipart_upload(Bucket=self._server.bucket, Key=name)
+
 
 class Inventory:
     """What a Kinto has in its storage, and what is stored of files."""
