@@ -126,6 +126,7 @@ def test_files_stay_where_old_ones_are_kept(make_record, gone):
     record.app.delete(path)
 
     assert len(record.files()) == 1
+    assert record.inventory.kept() == record.files()
 
 
 def test_a_copy_may_take_the_place_of_a_file(attached):
