@@ -252,3 +252,12 @@ def abort(bucket: Bucket, key: str, upload_id: str) -> None:
     except ClientError as error:
         if error_code(error) != "NoSuchUpload":
             raise
+
+
+def abort_all(bucket: Bucket, key: str) -> None:
+    """Have S3 drop every multipart upload to ``key``, a name with a UUID in it: nobody else's
+    starts like that."""
+    pages = bucket.client.get_paginator("list_multipart_uploads")
+    for page in pages.paginate(Bucket=bucket.name, Prefix=key):
+        for entry in page.get("Uploads", ()):
+            abort(bucket, entry["Key"], entry["UploadId"])

@@ -79,7 +79,7 @@ class S3StagedFile(StagedFile):
     def _send_part(self) -> None:
         """Let the buffer go up, and go on with an empty one."""
         if self._parts is None:
-            self._parts = self._new.parts(names.part() if self._keep_name else self._key)
+            self._parts = self._new.own_parts(names.part() if self._keep_name else self._key)
         self._buffer = self._parts.send(self._buffer)
 
     def _store(self) -> str:

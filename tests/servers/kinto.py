@@ -65,9 +65,9 @@ class LiveKinto:
 
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
-    ``worker_class``: ``sync``, or ``gthread`` with 4 threads each. ``environ`` is added to the
-    environment; ``python`` is the interpreter, with its options. Raises ``RuntimeError`` with what
-    the server printed if it does not start.
+    ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
+    to the environment; ``python`` is the interpreter, with its options. Raises ``RuntimeError``
+    with what the server printed if it does not start.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class LiveKinto:
         server: str = "waitress",
         workers: int = 1,
         worker_class: str = "sync",
+        threads: int = 4,
         environ: Mapping[str, str] | None = None,
         python: Sequence[str] = (sys.executable,),
     ) -> None:
@@ -90,7 +91,7 @@ class LiveKinto:
                 *("-m", "gunicorn", "--paste", str(self.ini), "--log-config", str(self.ini)),
                 *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
                 *("--worker-class", worker_class, "--no-control-socket"),
-                *(("--threads", "4") if worker_class == "gthread" else ()),
+                *(("--threads", str(threads)) if worker_class == "gthread" else ()),
                 # A slow upload is a test's right. To stop, gunicorn waits 2 seconds for idle
                 # connections: killed before that, it would lose its coverage.
                 *("--timeout", "300", "--graceful-timeout", "5"),

@@ -686,6 +686,18 @@ def test_an_object_whose_answer_was_lost_is_not_left_behind(
     assert server.uploads() == []
 
 
+@pytest.mark.parametrize("randomize", [True, False])
+def test_an_upload_whose_start_was_not_answered_is_not_left_behind(
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults, randomize: bool
+) -> None:
+    storage = make_s3(server)
+    make_faults(storage).lose_answers("CreateMultipartUpload")
+    with pytest.raises(StorageUnavailable, match="Read timeout"):
+        store(storage, random_bytes(LARGE), randomize=randomize)
+    assert server.keys() == []
+    assert server.uploads() == []
+
+
 def test_an_object_whose_answer_was_lost_again_is_not_left_behind(
     make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
 ) -> None:
