@@ -36,6 +36,8 @@ use = egg:kinto
 use = egg:waitress
 host = 127.0.0.1
 port = {port}
+# Its own limit is 1 GiB.
+max_request_body_size = 1099511627776
 
 [loggers]
 keys = root
