@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks.client import KIB, MIB, at_once, record, timed
 from benchmarks.measure import resident, unlinked
@@ -15,10 +17,29 @@ AT_ONCE = 8
 IN_A_ROW = 30
 SIZE = 100 * MIB
 # Waitress, with its 4 threads; and a server that streams, with one for each client.
-SERVERS: dict[str, dict[str, object]] = {
+SERVERS: dict[str, dict[str, Any]] = {
     "waitress": {},
     "gunicorn": {"worker_class": "gthread", "threads": AT_ONCE + 2},
 }
+VALUES = {
+    "at once": {
+        "memory": "peak memory over idle",
+        "first": "the first one is done after",
+        "last": "the last one is done after",
+        "alone": "a small upload alone takes",
+        "beside": "beside them, the median",
+        "longest": "beside them, the longest",
+    },
+    "in a row": {
+        "seconds": "each takes",
+        "memory": "memory over idle, afterwards",
+        "peak": "peak memory over idle",
+        "open files": "deleted files still open",
+        "unlinked": "bytes in them",
+    },
+}
+"""What is measured, and its name in the table."""
+
 _ALONE = 20
 
 
@@ -75,10 +96,10 @@ def _at_once(server: Server, quick: bool) -> dict[str, float]:
     return values
 
 
-def _small_uploads(server: Server, go_on: object) -> list[float]:
+def _small_uploads(server: Server, go_on: Callable[[int], bool]) -> list[float]:
     client = server.client()
     seconds: list[float] = []
-    while go_on(len(seconds)):  # type: ignore[operator]
+    while go_on(len(seconds)):
         seconds.append(timed(lambda: client.upload(record("small"), KIB)))
     client.close()
     return seconds

@@ -14,7 +14,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Sample:
     """One measurement. ``case`` says of what (``{"size": 1024, "server": "waitress"}``),
-    ``subject`` of whom: ``this`` plugin, the ``released`` one, ``plain`` Kinto, the ``limit``..."""
+    ``subject`` of whom: ``this`` plugin, the ``released`` one, ``plain`` Kinto, the ``limit``...
+    """
 
     section: str
     subject: str
@@ -54,9 +55,7 @@ class Samples:
             and value in sample.values
         }
 
-    def median(
-        self, section: str, subject: str, case: dict[str, Any], value: str
-    ) -> float | None:
+    def median(self, section: str, subject: str, case: dict[str, Any], value: str) -> float | None:
         """The median of all runs, ``None`` if it was not measured."""
         return median(self.values(section, subject, case, value))
 
@@ -99,9 +98,7 @@ def quotients(above: dict[int, float], below: dict[int, float]) -> dict[int, flo
     return dict(_quotients(above, below))
 
 
-def _quotients(
-    above: dict[int, float], below: dict[int, float]
-) -> Iterator[tuple[int, float]]:
+def _quotients(above: dict[int, float], below: dict[int, float]) -> Iterator[tuple[int, float]]:
     for run, value in above.items():
         if below.get(run):
             yield run, value / below[run]

@@ -31,9 +31,7 @@ def measure(bench: Workbench) -> None:
                 for bucket in BUCKETS:
                     for subject in subjects:
                         subject.measure(bench, run, size, bucket)
-                bench.samples.add(
-                    NAME, LIMIT, run, {"size": size}, seconds=limit.seconds(size)
-                )
+                bench.samples.add(NAME, LIMIT, run, {"size": size}, seconds=limit.seconds(size))
 
 
 class _Subject:

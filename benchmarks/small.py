@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks.client import BLOCK, KIB, Client, Conflict, at_once, record
 from benchmarks.samples import percentile
@@ -43,9 +44,7 @@ def measure(bench: Workbench) -> None:
                 _measure_backend(bench, run, backend, servers)
 
 
-def _measure_backend(
-    bench: Workbench, run: int, backend: str, servers: dict[str, Server]
-) -> None:
+def _measure_backend(bench: Workbench, run: int, backend: str, servers: dict[str, Server]) -> None:
     requests = 40 if bench.quick else _REQUESTS
     for clients in (1, 4) if bench.quick else CLIENTS:
         for size in SIZES:
@@ -61,7 +60,10 @@ def _measure_backend(
                             "operation": operation,
                         }
                         for name, action in (
-                            (subject, lambda client, path, n, size=size: client.upload(path, size)),
+                            (
+                                subject,
+                                lambda client, path, n, size=size: client.upload(path, size),
+                            ),
                             (subject + PUT, _put),
                         ):
                             values = load.run(name, operation, action)
@@ -109,9 +111,7 @@ class _Load:
                         conflicts.append(target)
                 latencies.append(time.perf_counter() - start)
 
-        seconds = at_once(
-            [lambda index=index: work(index) for index in range(len(self._clients))]
-        )
+        seconds = at_once([partial(work, index) for index in range(len(self._clients))])
         return {
             "rate": len(latencies) / seconds,
             "p50": percentile(latencies, 0.5),
