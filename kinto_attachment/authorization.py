@@ -17,6 +17,8 @@ from kinto.core.utils import instance_uri
 from kinto.views import object_exists_or_404, raise_404_if_invalid_id
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 
+from kinto_attachment.locks import lock, lock_existence
+
 
 class AttachmentContext(RouteFactory):
     """The record that a request on an attachment is about, as it is when this is made.
@@ -63,16 +65,19 @@ class AttachmentContext(RouteFactory):
         raise_404_if_invalid_id(request, "bucket", _whole(ids["bucket_id"]))
         raise_404_if_invalid_id(request, "collection", _whole(ids["collection_id"]))
         try:
-            collection: dict[str, Any] = object_exists_or_404(
-                request,
-                resource_name="collection",
-                parent_id=self.bucket_uri,
-                object_id=ids["collection_id"],
-            )
+            return self._read_collection(request, ids["collection_id"])
         except HTTPNotFound:
             if self.create_parents is None:
                 raise
             return None
+
+    def _read_collection(self, request: Any, collection_id: str) -> dict[str, Any]:
+        collection: dict[str, Any] = object_exists_or_404(
+            request,
+            resource_name="collection",
+            parent_id=self.bucket_uri,
+            object_id=collection_id,
+        )
         return collection
 
     def has_valid_id(self, request: Any) -> bool:
@@ -82,8 +87,9 @@ class AttachmentContext(RouteFactory):
         return bool(generator.match(_whole(self.record_id)))
 
     def _find_record(self, request: Any) -> dict[str, Any] | None:
-        if not self.has_valid_id(request):
-            return None
+        return self._read_record(request) if self.has_valid_id(request) else None
+
+    def _read_record(self, request: Any) -> dict[str, Any] | None:
         try:
             record: dict[str, Any] = request.registry.storage.get(
                 resource_name="record", parent_id=self.collection_uri, object_id=self.record_id
@@ -102,6 +108,20 @@ class AttachmentContext(RouteFactory):
         return self.record_uri, "write"
 
 
+class _LockedContext(AttachmentContext):
+    """The same, and until the transaction ends the record does not change, nor the collection
+    go."""
+
+    def _read_collection(self, request: Any, collection_id: str) -> dict[str, Any]:
+        storage = request.registry.storage
+        locked = lock_existence(storage, "collection", self.bucket_uri, collection_id)
+        # Kinto's own 404 where there is nothing to lock.
+        return locked or super()._read_collection(request, collection_id)
+
+    def _read_record(self, request: Any) -> dict[str, Any] | None:
+        return lock(request.registry.storage, "record", self.collection_uri, self.record_id)
+
+
 def _whole(object_id: str) -> str:
     """The id for Kinto's patterns, which let a line break at the end pass: no folder may have
     one in its name."""
@@ -109,14 +129,14 @@ def _whole(object_id: str) -> str:
 
 
 def ask_again(request: Any) -> AttachmentContext:
-    """Look at the record once more, and ask again whether the user may do what is asked.
+    """Lock the record, look at it once more, and ask again whether the user may do what is asked.
 
     Principals and parents that Kinto remembers for the time of a request are read anew.
     Raises ``HTTPForbidden``, of which Kinto makes a 401 or a 403, and Kinto's 404.
     """
     for kind in ("buckets", "collections"):
         request.bound_data.pop(kind, None)
-    context = AttachmentContext(request)
+    context = _LockedContext(request)
     principals = _principals_now(request)
     context.get_prefixed_principals = lambda: principals
     if not request.has_permission(DYNAMIC, context):
