@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import unquote
@@ -24,7 +24,8 @@ FILE = "attachment"
 FIELDS = ("data", "permissions")
 MAX_FIELD_BYTES = 1024 * 1024
 
-_CHUNK_BYTES = 128 * 1024
+# Gunicorn receives 1 MiB at a time, and copies what is left of it after each smaller read.
+_CHUNK_BYTES = 512 * 1024
 # A rest shorter than this is read together with what comes before it.
 _TAIL_BYTES = 1024
 # RFC 5987, section 3.2.1: the charsets that a recipient has to know.
@@ -107,11 +108,9 @@ def read_form(
         )
         with parser:
             for chunk in _chunks(stream, length):
-                for event in parser.parse(chunk):
-                    if isinstance(event, MultipartSegment):
-                        form.start(event)
-                    elif event is not None:
-                        form.receive(event)
+                form.take(parser.parse(chunk))
+                # Not in memory any more while the next one is read.
+                del chunk
     except MultipartError as error:
         raise MalformedForm(f"body: {error.args[0]}.") from None
     if form.file is None:
@@ -129,7 +128,15 @@ class _Form(Generic[AnySink]):
         """What takes the next bytes of the part that came last."""
         self._open_file = open_file
 
-    def start(self, part: MultipartSegment) -> None:
+    def take(self, events: Iterable[MultipartSegment | bytes | None]) -> None:
+        """Take what the parser has found."""
+        for event in events:
+            if isinstance(event, MultipartSegment):
+                self._start(event)
+            elif event is not None:
+                self.receive(event)
+
+    def _start(self, part: MultipartSegment) -> None:
         if part.name == FILE:
             if self.file is not None:
                 raise UnexpectedPart("Only one attachment is accepted.")
@@ -183,6 +190,10 @@ def _chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
             yield held
             held = b""
         held += chunk
+        del chunk
+        if remaining is not None and remaining >= _TAIL_BYTES:
+            yield held
+            held = b""
     if held:
         yield held
 
