@@ -37,6 +37,10 @@ class Limit:
             raise RuntimeError("no output")
         self._port = int(self._process.stdout.readline())
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def seconds(self, size: int) -> float:
         """How long it takes until ``size`` bytes are received, hashed and durable."""
         return timed(lambda: self._send(size))

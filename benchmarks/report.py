@@ -91,7 +91,10 @@ def _size(samples: Samples) -> tuple[list[str], _Rows]:
             for subject in (THIS, RELEASED)
         ]
         seconds, cpu, memory, written = zip(figures[::2], figures[1::2], strict=True)
-        limit = samples.median(size.NAME, size.LIMIT, {"size": case["size"]}, "seconds")
+        limit, limit_cpu = (
+            samples.median(size.NAME, size.LIMIT, {"size": case["size"]}, name)
+            for name in ("seconds", "cpu")
+        )
         rows.append(
             [
                 file_size(case["size"]),
@@ -100,13 +103,14 @@ def _size(samples: Samples) -> tuple[list[str], _Rows]:
                 _both([_seconds(value) for value in seconds]),
                 _seconds(limit),
                 figure(against_limit(samples, case)),
-                _both([_seconds(value) for value in cpu]),
+                _both([_seconds(value) for value in (*cpu, limit_cpu)]),
                 _both([_megabytes(value) for value in memory]),
                 _both([figure(value) for value in written]),
             ]
         )
     header = ["size", "server", "bucket", "wall time: this / released", "limit"]
-    header += ["times the limit", "CPU", "memory over idle", "written per byte"]
+    header += ["times the limit", "CPU: this / released / limit"]
+    header += ["memory over idle: this / released", "written per byte"]
     return header, rows
 
 

@@ -29,7 +29,8 @@ PLAIN = "plain"
 """Kinto without any plugin for attachments."""
 BACKENDS = ("memory", "postgresql")
 
-_IN_SERVER = Path(__file__).parent / "in_server"
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_IN_SERVER = _CHECKOUT / "benchmarks" / "in_server"
 _TEMPLATE = "template"
 _HMAC_SECRET = "of the benchmark"  # noqa: S105
 
@@ -129,11 +130,12 @@ class Workbench:
         for name, value in (settings or {}).items():
             merged[name] = f"{merged[name]} {value}" if name == "kinto.includes" else value
         merged = {name: value for name, value in merged.items() if value is not None}
-        path = [str(_IN_SERVER), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [_IN_SERVER]
         if subject == RELEASED:
             options["python"] = released.python(self._environment)
-            path = path[:1]
-        environ = {"PYTHONPATH": os.pathsep.join(path)}
+        else:
+            path.append(_CHECKOUT)
+        environ = {"PYTHONPATH": os.pathsep.join(map(str, path))}
         kinto = LiveKinto(merged, server, environ=environ, **options)
         started = Server(kinto, files)
         try:

@@ -18,7 +18,7 @@ OPERATIONS = ("new", "replace")
 PUT = " PUT"
 """``this PUT`` is the plain PUT on the server with this plugin."""
 
-_REQUESTS = 240
+_REQUESTS = 160
 _RECORDS = 4  # of each client, to replace
 _ATTACHMENT_LIKE = {
     "filename": "file.bin",
