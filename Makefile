@@ -6,6 +6,7 @@ VENV = .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 HOST = 127.0.0.1
 PORT = 8888
 ARGS =
+ONLY =
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
@@ -14,7 +15,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests lint format docs moto clean
+.PHONY: help serve tests lint format docs moto bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ docs: $(INSTALLED_DEV)  ## Build the documentation in build/docs
 
 moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C stops it
 	@$(BIN)/python -m moto.server -H 127.0.0.1 -p 6000
+
+bench: $(INSTALLED_DEV)  ## Measure it beside the released plugin; ONLY="growth s3" measures some of it
+	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
 clean:  ## Remove virtualenvs, caches and builds; uploaded files stay
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* .*_cache .tox

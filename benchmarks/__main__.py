@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--runs", type=int, default=3, help="medians are of that many")
     parser.add_argument("--quick", action="store_true", help="less of everything, to try it out")
+    parser.add_argument("--alone", action="store_true", help="without the released plugin")
     parser.add_argument("--output", type=Path, help="folder of the results")
     parser.add_argument("--report", action="store_true", help="only table and plot, of the data")
     arguments = parser.parse_args()
@@ -31,16 +32,18 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     data = output / "results.json"
     if not arguments.report:
-        _measure(arguments.sections or list(SECTIONS), arguments.runs, arguments.quick, data)
+        _measure(arguments, data)
     report.write(Samples.from_json(data), output)
     print((output / "results.rst").read_text())
 
 
-def _measure(sections: list[str], runs: int, quick: bool, data: Path) -> None:
+def _measure(arguments: argparse.Namespace, data: Path) -> None:
     samples = Samples()
-    with Workbench(samples, runs, quick, CHECKOUT / ".venv-released") as bench:
+    environment = CHECKOUT / ".venv-released"
+    runs, quick, alone = arguments.runs, arguments.quick, arguments.alone
+    with Workbench(samples, runs, quick, environment, alone) as bench:
         samples.machine = describe(bench)
-        for name in sections:
+        for name in arguments.sections or SECTIONS:
             start = time.monotonic()
             print(f"{name}...", flush=True)
             SECTIONS[name].measure(bench)

@@ -15,7 +15,6 @@ from benchmarks.servers import BACKENDS, PLAIN, RELEASED, THIS, Workbench
 
 NAME = "growth"
 COUNTS = (0, 1_000, 10_000, 100_000)
-SUBJECTS = (THIS, RELEASED, PLAIN)
 OPERATIONS = ("upload", "replace", "put", "delete")
 """``put`` creates a record without a file, ``delete`` deletes it."""
 
@@ -24,16 +23,17 @@ _REPEATS = {THIS: 60, PLAIN: 60, RELEASED: 8}
 
 
 def measure(bench: Workbench) -> None:
-    templates = {subject: rows_of_an_attachment(bench, subject) for subject in SUBJECTS}
+    names = (*bench.plugins, PLAIN)
+    templates = {name: rows_of_an_attachment(bench, name) for name in names}
     counts = (0, 1_000) if bench.quick else COUNTS
     for backend in BACKENDS:
         with ExitStack() as stack:
             # All at once, and each request goes to one after the other: what else the machine
             # does meanwhile, it does to all of them.
             subjects = [
-                _Subject(bench, stack, backend, subject, templates[subject], count)
+                _Subject(bench, stack, backend, name, templates[name], count)
                 for count in counts
-                for subject in SUBJECTS
+                for name in names
             ]
             for run in bench.runs:
                 _run(bench, run, subjects)

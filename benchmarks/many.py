@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.client import KIB, MIB, at_once, record, timed
 from benchmarks.measure import resident, unlinked
-from benchmarks.servers import RELEASED, THIS, Server, Workbench
+from benchmarks.servers import Server, Workbench
 
 NAME = "many"
 AT_ONCE = 8
@@ -46,7 +46,7 @@ _ALONE = 20
 def measure(bench: Workbench) -> None:
     for run in bench.runs:
         for kind, options in SERVERS.items():
-            for subject in (THIS, RELEASED):
+            for subject in bench.plugins:
                 with bench.start(subject, kind, **options) as server:
                     bench.samples.add(
                         NAME,
@@ -55,7 +55,7 @@ def measure(bench: Workbench) -> None:
                         {"what": "at once", "server": kind},
                         **_at_once(server, bench.quick),
                     )
-        for subject in (THIS, RELEASED):
+        for subject in bench.plugins:
             with bench.start(subject) as server:
                 case = {"what": "in a row", "server": "waitress"}
                 bench.samples.add(NAME, subject, run, case, **_in_a_row(server, bench.quick))

@@ -38,7 +38,7 @@ def python(folder: Path) -> str:
     if not installed.is_file() or installed.read_text().splitlines() != wanted:
         venv.create(folder, with_pip=True, clear=True)
         (folder / ".gitignore").write_text("*\n")
-        command = [str(interpreter), "-m", "pip", "install", "--quiet", *wanted]
+        command = [str(interpreter), "-m", "pip", "install", "-qq", *wanted]
         subprocess.run(command, check=True, stdout=sys.stderr)
         installed.write_text("\n".join(wanted))
     return str(interpreter)

@@ -70,9 +70,13 @@ class Server:
 class Workbench:
     """Starts what a section measures, and takes its samples. A context manager."""
 
-    def __init__(self, samples: Samples, runs: int, quick: bool, environment: Path) -> None:
-        """``environment`` is the folder of the released plugin's environment."""
+    def __init__(
+        self, samples: Samples, runs: int, quick: bool, environment: Path, alone: bool = False
+    ) -> None:
+        """``environment`` is the folder of the released plugin's environment; with ``alone`` that
+        plugin is left out."""
         self.samples = samples
+        self.plugins = (THIS,) if alone else (THIS, RELEASED)
         self.runs = range(runs)
         self.quick = quick
         self._environment = environment

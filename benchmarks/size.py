@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from benchmarks.client import GIB, KIB, MIB, Client, Refused, record, timed
 from benchmarks.limit import Limit
 from benchmarks.measure import usage
-from benchmarks.servers import RELEASED, THIS, Server, Workbench
+from benchmarks.servers import THIS, Server, Workbench
 
 NAME = "size"
 SIZES = (KIB, 64 * KIB, MIB, 10 * MIB, 100 * MIB, GIB, 2 * GIB)
@@ -26,7 +26,7 @@ def measure(bench: Workbench) -> None:
             subjects = [
                 _Subject(subject, server, stack.enter_context(bench.start(subject, server)))
                 for server in SERVERS
-                for subject in (THIS, RELEASED)
+                for subject in bench.plugins
             ]
             for size in sizes:
                 for bucket in BUCKETS:

@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmarks.client import BLOCK, KIB, Client, Conflict, at_once, record
 from benchmarks.samples import percentile
-from benchmarks.servers import BACKENDS, RELEASED, THIS, Server, Workbench
+from benchmarks.servers import BACKENDS, Server, Workbench
 
 NAME = "small"
 SIZES = (KIB, 64 * KIB)
@@ -39,7 +39,7 @@ def measure(bench: Workbench) -> None:
                             database=None if backend == "memory" else bench.new_database(),
                         )
                     )
-                    for subject in (THIS, RELEASED)
+                    for subject in bench.plugins
                 }
                 _measure_backend(bench, run, backend, servers)
 
