@@ -136,7 +136,9 @@ class Workbench:
         merged = {name: value for name, value in merged.items() if value is not None}
         path = [_IN_SERVER]
         if subject == RELEASED:
-            options["python"] = released.python(self._environment)
+            options["python"] = (released.python(self._environment),)
+            # Python looks for modules where it runs.
+            options["cwd"] = self.folder
         else:
             path.append(_CHECKOUT)
         environ = {"PYTHONPATH": os.pathsep.join(map(str, path))}

@@ -68,8 +68,9 @@ class LiveKinto:
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
-    to the environment; ``python`` is the interpreter, with its options. Raises ``RuntimeError``
-    with what the server printed if it does not start.
+    to the environment; ``python`` is the interpreter, with its options, and ``cwd`` where it runs,
+    and looks for modules. Raises ``RuntimeError`` with what the server printed if it does not start
+    within ``startup_seconds``.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class LiveKinto:
         threads: int = 4,
         environ: Mapping[str, str] | None = None,
         python: Sequence[str] = (sys.executable,),
+        cwd: Path | None = None,
+        startup_seconds: float = STARTUP_SECONDS,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="test-kinto-"))
         self.log = self.directory / "kinto.log"
@@ -102,6 +105,7 @@ class LiveKinto:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*python, *command],
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -111,7 +115,7 @@ class LiveKinto:
                 env={**os.environ, "KINTO_INI": str(self.ini), **(environ or {})},
             )
         try:
-            self._wait_until_it_answers()
+            self._wait_until_it_answers(startup_seconds)
         except BaseException:
             self.stop()
             raise
@@ -173,8 +177,8 @@ class LiveKinto:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + STARTUP_SECONDS
+    def _wait_until_it_answers(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 with urllib.request.urlopen(self.url, timeout=5):  # noqa: S310
