@@ -46,13 +46,20 @@ def _measure(arguments: argparse.Namespace, data: Path) -> None:
         for name in arguments.sections or SECTIONS:
             start = time.monotonic()
             print(f"{name}...", flush=True)
-            SECTIONS[name].measure(bench)
+            try:
+                SECTIONS[name].measure(bench)
+            finally:
+                # What was measured before it failed, or before somebody interrupted it, counts.
+                _save(samples, name, data)
             print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
-            # After each section: what comes later may fail. Others stay as they were.
-            known = Samples.from_json(data)
-            known.machine = samples.machine
-            known.replace(name, samples)
-            known.to_json(data)
+
+
+def _save(samples: Samples, section: str, data: Path) -> None:
+    """Put what was measured of a section in the place of what was known of it."""
+    known = Samples.from_json(data)
+    known.machine = samples.machine
+    known.replace(section, samples)
+    known.to_json(data)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ OPERATIONS = ("upload", "replace", "put", "delete")
 """``put`` creates a record without a file, ``delete`` deletes it."""
 
 # The released plugin takes a second each where there are many.
-_REPEATS = {THIS: 60, PLAIN: 60, RELEASED: 8}
+_REPEATS = {THIS: 30, PLAIN: 30, RELEASED: 6}
 # What a slow machine may take to put them into memory.
 _SEED_SECONDS = 600.0
 
