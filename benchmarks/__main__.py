@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def main() -> None:
     unknown = set(arguments.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    # Whoever stops it, also in the background, stops the servers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = CHECKOUT / "benchmarks" / "results"
     output = arguments.output or (CHECKOUT / "build" / "bench" if arguments.quick else results)
     output.mkdir(parents=True, exist_ok=True)
