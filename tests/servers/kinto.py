@@ -68,9 +68,9 @@ class LiveKinto:
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
-    to the environment; ``python`` is the interpreter, with its options, and ``cwd`` where it runs,
-    and looks for modules. Raises ``RuntimeError`` with what the server printed if it does not start
-    within ``startup_seconds``.
+    to the environment; ``python`` is the interpreter, with its options, and ``cwd`` where it runs
+    and looks for modules. Raises ``RuntimeError`` with what the server printed if it does not
+    start within ``startup_seconds``.
     """
 
     def __init__(
