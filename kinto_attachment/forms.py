@@ -24,6 +24,8 @@ FILE = "attachment"
 FIELDS = ("data", "permissions")
 MAX_FIELD_BYTES = 1024 * 1024
 
+# A small form is read at once; much behind its end is seen to be too much.
+_FIRST_CHUNK_BYTES = 128 * 1024
 # Gunicorn receives 1 MiB at a time, and copies what is left of it after each smaller read.
 _CHUNK_BYTES = 512 * 1024
 # A rest shorter than this is read together with what comes before it.
@@ -175,9 +177,11 @@ def _chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
     """
 
     remaining = length
+    largest = _FIRST_CHUNK_BYTES
     held = b""
     while remaining is None or remaining > 0:
-        size = _CHUNK_BYTES if remaining is None else min(_CHUNK_BYTES, remaining)
+        size = largest if remaining is None else min(largest, remaining)
+        largest = _CHUNK_BYTES
         try:
             chunk = stream.read(size)
         except OSError as error:
