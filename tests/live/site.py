@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 from tests.conftest import KintoDatabase
 from tests.live import verifier
@@ -13,29 +12,28 @@ from tests.servers.kinto import LiveKinto
 
 
 class Site:
-    """``client`` talks to it; ``server`` is the process of now. ``details`` is what else a test of
-    this site wants to know."""
+    """``client`` talks to it; ``server`` is the one that runs now."""
 
     def __init__(
         self,
         start: Callable[[], LiveKinto],
         database: KintoDatabase,
         files: Files | Callable[[LiveKinto], Files],
-        **details: Any,
     ) -> None:
         """``start`` starts the server; ``files`` may depend on its process."""
         self.database = database
         self.server = start()
         self.client = Client(self.server.url)
         self.files: Files = files(self.server) if callable(files) else files
-        self.details = details
         self._start = start
+        self._log_start = 0
 
     def kill(self) -> None:
         """SIGKILL to the arbiter and all workers, and start again."""
         self.server.kill()
         self.server.stop()
         self.server = self._start()
+        self._log_start = 0
         self.client = Client(self.server.url)
 
     def stop(self) -> None:
@@ -45,10 +43,11 @@ class Site:
         """Remove all objects and files."""
         self.database.clean()
         self.files.clean()
+        self._log_start = self.server.log.stat().st_size
 
     def log(self) -> str:
-        """What the server has printed since it started."""
-        return self.server.log.read_text(errors="replace")
+        """What the server has printed since it was clean."""
+        return self.server.log.read_bytes()[self._log_start :].decode(errors="replace")
 
     def leftovers(self) -> list[str]:
         """What is stored although no record references it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -38,7 +39,7 @@ def site_on_disk(
 ) -> Iterator[Site]:
     settings = {**live_settings, "kinto.attachment.base_path": str(disk.path)}
     site = Site(
-        lambda: LiveKinto(settings, "gunicorn", wrapper=disk.wrapper),
+        lambda: LiveKinto(settings, "gunicorn", python=(*disk.wrapper, sys.executable)),
         database,
         lambda server: LocalFiles(disk.folder(server.pid)),
     )

@@ -6,6 +6,9 @@ tests look at what they find then.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -14,7 +17,7 @@ from functools import partial
 import pytest
 import requests
 
-from tests.live.client import KIB, MIB, Client, uri_of
+from tests.live.client import KIB, MIB, SECONDS, Client, uri_of
 from tests.live.site import Site
 from tests.live.stops import Stop
 from tests.live.waiting import wait_for
@@ -145,3 +148,21 @@ def test_everything_works_as_before(site):
 
     assert site.leftovers() == leftovers
     site.assert_consistent(leftovers)
+
+
+def test_gc_deletes_what_is_left_over(site):
+    """The last test, and of files: parts of an upload to S3 are none."""
+    command = [sys.executable, "-m", "kinto_attachment.commands", "--ini", str(site.server.ini)]
+
+    answer = subprocess.run(
+        [*command, "gc", "--delete", "--older-than", "0s", "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+    found = {finding["name"] for finding in json.loads(answer.stdout)["findings"]}
+    assert len(found) >= len(("complete", "written") * 2) + 1 + len(ENDED)
+    assert site.leftovers() == site.files.unfinished()
+    site.assert_consistent(site.leftovers())

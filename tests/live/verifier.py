@@ -82,7 +82,7 @@ class S3Files:
 def leftovers(database: KintoDatabase, files: Files) -> list[str]:
     """What is stored although no record references it.
 
-    This is what ``kinto-attachment gc`` is for: once it is there, it should find the same.
+    This is what ``kinto-attachment gc`` is for.
     """
     shown = {name for name, _ in _attachments(database).values()}
     return sorted(set(files.stored()) - shown) + files.unfinished()
