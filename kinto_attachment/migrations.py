@@ -68,6 +68,13 @@ def waiting_links(storage: Any) -> int:
         return _count_links(connection) or 0
 
 
+def taken_over(connection: Any) -> int | None:
+    """When links of earlier versions were taken over last, in milliseconds since 1970; ``None`` if
+    there have never been any."""
+    when: int | None = connection.execute(sqlalchemy.text(takeover.TAKEN_OVER)).scalar()
+    return when
+
+
 class LinksMigration(PostgreSQLPluginMigration):
     """What ``kinto migrate`` calls.
 
@@ -126,7 +133,7 @@ class LinksMigration(PostgreSQLPluginMigration):
         connection.run(takeover.PLAN_KEPT, kept_in=self._kept_in(connection))
         _report(connection)
         if not dry_run:
-            for statement in takeover.APPLY:
+            for statement in (*takeover.APPLY, takeover.REMEMBER_TIME):
                 connection.run(statement, now=msec_time())
 
     def _kept_in(self, connection: _Connection) -> list[str]:

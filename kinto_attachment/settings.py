@@ -83,6 +83,11 @@ class Settings:
             return S3Storage(self.stored_in, base_url=self.base_url)
         return LocalStorage(self.stored_in, base_url=self.base_url)
 
+    @property
+    def keeps_old_files(self) -> bool:
+        """Whether old files are kept in any collection."""
+        return any(each.keep_old_files for each in (self.everywhere, *self.resources.values()))
+
     def for_collection(self, bucket_id: str, collection_id: str) -> CollectionSettings:
         """What holds for that collection: its own settings, else its bucket's, else all's."""
         return (

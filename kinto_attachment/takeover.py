@@ -244,3 +244,11 @@ INSERT INTO metadata (name, value)
 SELECT CAST(:name AS text), CAST(:value AS text)
  WHERE NOT EXISTS (SELECT FROM metadata WHERE name = :name AND value = :value)
 """
+
+# When links were taken over last: files that are older and have no row may be kept ones.
+REMEMBER_TIME = """
+INSERT INTO metadata (name, value) VALUES ('kinto_attachment_taken_over', CAST(:now AS text))
+"""
+TAKEN_OVER = """
+SELECT max(CAST(value AS bigint)) FROM metadata WHERE name = 'kinto_attachment_taken_over'
+"""

@@ -37,6 +37,7 @@ DELETE FROM objects;
 DELETE FROM timestamps;
 DELETE FROM user_principals;
 DELETE FROM access_control_entries;
+DELETE FROM metadata WHERE name = 'kinto_attachment_taken_over';
 """
 
 

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from typing_extensions import Self
 
 from kinto_attachment.database import records_with_attachment, rows_of_ours, snapshot
+from kinto_attachment.migrations import taken_over
 from kinto_attachment.references import FILES, HOLDINGS, is_metadata_of
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage, StoredFile
@@ -68,6 +69,7 @@ class Inventory:
         self._database.create_function("is_metadata_of", 3, _is_metadata_of, deterministic=True)
         self.elsewhere = 0
         """Records whose file is none of this storage, to judge by its location."""
+        self._kept_before = 0
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +92,8 @@ class Inventory:
         and ``StorageUnavailable``.
         """
         with snapshot(kinto_storage) as connection:
+            if settings.keeps_old_files:
+                self._kept_before = taken_over(connection) or 0
             records = progress(records_with_attachment(connection), "records")
             self._insert("shown", 4, self._shown(settings, records))
             rows = progress(rows_of_ours(connection, FILES), "rows of files")
@@ -143,13 +147,20 @@ class Inventory:
             yield name, records, size
 
     def unreferenced(self, before: datetime) -> Iterator[Unreferenced]:
-        """Stored files that no record shows, if they were last written ``before``."""
+        """Stored files that no record shows, if they were last written ``before``.
+
+        Earlier versions of the plugin left no row of the files that they kept: where old files
+        are kept, those without one that are older than the migration are taken for kept ones.
+        """
         query = """
-            SELECT name, size, kept FROM files LEFT JOIN rows USING (name)
-             WHERE modified < ? AND NOT excluded AND name NOT IN (SELECT name FROM shown)
+            SELECT name, size, CASE WHEN row IS NULL AND modified * 1000 < :kept_before
+                                    THEN modified * 1000 ELSE kept END
+              FROM files LEFT JOIN rows USING (name)
+             WHERE modified < :before AND NOT excluded AND name NOT IN (SELECT name FROM shown)
              ORDER BY name
         """
-        for name, size, kept in self._database.execute(query, [before.timestamp()]):
+        values = {"before": before.timestamp(), "kept_before": self._kept_before}
+        for name, size, kept in self._database.execute(query, values):
             since = None if kept is None else datetime.fromtimestamp(kept / 1000, timezone.utc)
             yield Unreferenced(name, size, since)
 

@@ -369,3 +369,28 @@ def test_check_reads_files_on_s3(record, bucket, command):
 
     assert result.status == 0
     assert result.counts["files stored"] == 2
+
+
+def migrated(execute, days_ago):
+    when = str(int((time.time() - days_ago * DAY) * 1000))
+    query = "INSERT INTO metadata (name, value) VALUES ('kinto_attachment_taken_over', %s)"
+    execute(query, when)
+
+
+@pytest.mark.parametrize(
+    ("settings", "migrated_before", "options", "deleted"),
+    [
+        (KEEP, 1, [], []),
+        (KEEP, 1, ["--kept-older-than=1d"], ["stray.txt"]),
+        (KEEP, 3, [], ["stray.txt"]),
+        ({}, 1, [], ["stray.txt"]),
+        ({"resources.b.c.keep_old_files": "true"}, 1, [], []),
+    ],
+)
+def test_what_earlier_versions_kept_is_kept(
+    attached, command, execute, settings, migrated_before, options, deleted
+):
+    grow_old(attached, days=2)
+    migrated(execute, migrated_before)
+
+    assert names(command("gc", "--delete", "--json", *options, attachment=settings)) == deleted
