@@ -64,7 +64,8 @@ class LiveKinto:
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with 4 threads each. ``environ`` is added to the
-    environment. Raises ``RuntimeError`` with what the server printed if it does not start.
+    environment. ``port`` is for settings that have to know it; a free one is found without it.
+    Raises ``RuntimeError`` with what the server printed if it does not start.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class LiveKinto:
         workers: int = 1,
         worker_class: str = "sync",
         environ: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="test-kinto-"))
         self.log = self.directory / "kinto.log"
-        self.port = free_port()
+        self.port = port or free_port()
         self.ini = self.directory / "kinto.ini"
         self.ini.write_text(ini(settings, self.port))
         command = {
