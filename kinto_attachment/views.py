@@ -19,6 +19,7 @@ from pyramid.httpexceptions import (
 )
 from pyramid.response import Response
 
+from kinto_attachment import openapi
 from kinto_attachment.attachments import Attachments
 from kinto_attachment.authorization import AttachmentContext
 from kinto_attachment.fields import InvalidField, json_object
@@ -56,6 +57,7 @@ def register(config: Any) -> None:
     service.add_view("POST", post_attachment, operation_id="attach_file", **arguments)
     service.add_view("DELETE", delete_attachment, operation_id="detach_file", **arguments)
     config.add_cornice_service(service)
+    openapi.describe(service)
 
 
 def post_attachment(request: Any) -> dict[str, Any]:

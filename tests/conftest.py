@@ -25,6 +25,8 @@ from kinto.core.storage.postgresql.client import _CLIENTS
 from tests.servers.kinto import LiveKinto
 from tests.servers.postgresql import PostgreSQL
 
+pytest_plugins = ["tests.left_out"]
+
 Settings = dict[str, Any]
 
 # Created in every session with Kinto's tables, and copied where a test wants a database.

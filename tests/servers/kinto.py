@@ -69,8 +69,9 @@ class LiveKinto:
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
     to the environment; ``python`` is the interpreter, with its options, and ``cwd`` where it runs
-    and looks for modules. Raises ``RuntimeError`` with what the server printed if it does not
-    start within ``startup_seconds``.
+    and looks for modules. ``port`` is for settings that have to know it; a free one is found
+    without it. Raises ``RuntimeError`` with what the server printed if it does not start within
+    ``startup_seconds``.
     """
 
     def __init__(
@@ -84,10 +85,11 @@ class LiveKinto:
         python: Sequence[str] = (sys.executable,),
         cwd: Path | None = None,
         startup_seconds: float = STARTUP_SECONDS,
+        port: int | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="test-kinto-"))
         self.log = self.directory / "kinto.log"
-        self.port = free_port()
+        self.port = port or free_port()
         self.ini = self.directory / "kinto.ini"
         self.ini.write_text(ini(settings, self.port))
         command = {
