@@ -1,7 +1,8 @@
 """The file storage: where the bytes are, and the promises that every backend keeps.
 
 A file is first *staged*: written chunk by chunk where no reader sees it. ``finish()`` makes it
-durable and gives it a name that no other file has; ``discard()`` leaves nothing.
+durable and gives it a name that no other file has; ``discard()`` leaves nothing. Where several
+requests send it, it is *created*, and each of them *resumes* it (see ``resumable``).
 Callers see the exceptions of this module and Python's ``FileNotFoundError``, never those of a
 provider.
 """
@@ -23,6 +24,16 @@ from pyramid_storage.exceptions import FileNotAllowed
 from pyramid_storage.extensions import resolve_extensions
 
 from kinto_attachment.storage import names
+from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, ResumableStorage
+
+__all__ = [
+    "FileStorage",
+    "IncompleteUpload",
+    "ResumableFile",
+    "StagedFile",
+    "StorageUnavailable",
+    "StoredFile",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +123,7 @@ class StagedFile(abc.ABC):
     def _discard(self) -> None: ...
 
 
-class FileStorage(abc.ABC):
+class FileStorage(ResumableStorage):
     """What kinto-attachment asks of a backend; pyramid_storage's own methods stand on top of it.
 
     One instance serves all the threads of a process.

@@ -6,6 +6,8 @@ and leaves room for a number within the 255 bytes that file systems allow.
 
 from __future__ import annotations
 
+import errno
+import os
 import posixpath
 import re
 import unicodedata
@@ -40,9 +42,15 @@ def numbered(name: str, number: int) -> str:
     return f"{stem}-{number}{extension}"
 
 
-def part() -> str:
-    """Return a new hidden name for a file that is still being received."""
-    return f".{uuid4()}.part"
+def part(upload: str | None = None, piece: str = "") -> str:
+    """Return a hidden name for a file that is still being received: a new one, or that of
+    ``upload``. The names of all its pieces start with ``part_prefix(upload)``."""
+    return f"{part_prefix(upload or str(uuid4()))}{piece and '-'}{piece}.part"
+
+
+def part_prefix(upload: str) -> str:
+    """Return how the hidden names of ``upload`` start."""
+    return f".{upload}"
 
 
 def claim(name: str, take: Callable[[str], bool], taken: Callable[[str], bool]) -> str:
@@ -89,6 +97,11 @@ def is_inside(name: str, encoding_errors: str = "strict") -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in name and not {"", ".", ".."}.intersection(name.split("/"))
+
+
+def no_such_file(name: str) -> FileNotFoundError:
+    """What to raise where the storage has no file ``name``."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 def _split(filename: str) -> tuple[str, str]:

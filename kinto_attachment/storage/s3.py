@@ -7,8 +7,6 @@ becomes visible as a whole, and never replaces another one.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from collections.abc import Generator, Iterable, Iterator
 from datetime import timezone
 from typing import Any
@@ -16,7 +14,17 @@ from typing import Any
 from botocore.exceptions import ClientError
 from pyramid_storage.s3 import S3FileStorage
 
-from kinto_attachment.storage import FileStorage, StagedFile, StoredFile, names
+from kinto_attachment.storage import (
+    FileStorage,
+    IncompleteUpload,
+    ResumableFile,
+    StagedFile,
+    StoredFile,
+    names,
+    s3_requests,
+    s3_resumable,
+)
+from kinto_attachment.storage.resumable import State
 from kinto_attachment.storage.s3_bucket import Bucket, S3Options, error_code
 from kinto_attachment.storage.s3_upload import S3StagedFile
 
@@ -57,14 +65,57 @@ class S3Storage(FileStorage, S3FileStorage):
         """Start a new file. ``acl`` is used in place of the storage's own; the rest, and what is
         raised, is in ``FileStorage``."""
         name = names.randomized(filename) if randomize else names.safe(filename)
-        acl = self.acl if acl is None else acl
         return S3StagedFile(
             self._bucket,
             names.join(folder, name),
             keep_name=not randomize,
-            attributes={"ContentType": content_type} | ({"ACL": acl} if acl else {}),
+            attributes=self._attributes(content_type, acl),
             size=size,
         )
+
+    def create(
+        self,
+        filename: str,
+        *,
+        folder: str = "",
+        randomize: bool = True,
+        content_type: str = "application/octet-stream",
+        size: int | None = None,
+        acl: str | None = None,
+    ) -> State:
+        name = names.randomized(filename) if randomize else names.safe(filename)
+        return s3_resumable.create(
+            self._bucket,
+            names.join(folder, name),
+            keep_name=not randomize,
+            attributes=self._attributes(content_type, acl),
+            size=size,
+        )
+
+    def resume(self, state: State) -> ResumableFile:
+        return s3_resumable.S3ResumableFile(self._bucket, state)
+
+    def needed(self, state: State) -> frozenset[str]:
+        return s3_resumable.needed(self._bucket, state)
+
+    def incomplete(self) -> Iterator[IncompleteUpload]:
+        with self._bucket.errors("list the unfinished uploads"):
+            pages = self.s3_client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.bucket_name):
+                for entry in page.get("Uploads", ()):
+                    started = entry["Initiated"].astimezone(timezone.utc)
+                    yield IncompleteUpload(entry["Key"], entry["UploadId"], started)
+
+    def abort(self, upload: IncompleteUpload) -> None:
+        with self._bucket.errors(f"abort the upload of {upload.name!r}"):
+            s3_requests.abort(self._bucket, upload.name, upload.id)
+
+    def _cancel(self, state: State) -> None:
+        s3_resumable.cancel(self._bucket, state)
+
+    def _attributes(self, content_type: str, acl: str | None) -> dict[str, str]:
+        acl = self.acl if acl is None else acl
+        return {"ContentType": content_type} | ({"ACL": acl} if acl else {})
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         if stop is not None and stop <= start:
@@ -78,7 +129,7 @@ class S3Storage(FileStorage, S3FileStorage):
                 found = self.s3_client.get_object(Bucket=self.bucket_name, Key=key, **wanted)
             except ClientError as error:
                 if error_code(error) == "NoSuchKey":
-                    raise _no_such_file(name) from error
+                    raise names.no_such_file(name) from error
                 if error_code(error) != "InvalidRange":
                     raise
                 yield b""  # there is a file, but nothing at or after start
@@ -92,7 +143,7 @@ class S3Storage(FileStorage, S3FileStorage):
         with self._bucket.errors(f"look up {key!r}"):
             found = self._bucket.head(key)
         if found is None:
-            raise _no_such_file(name)
+            raise names.no_such_file(name)
         return _describe(name, found["ContentLength"], found["LastModified"])
 
     def list(self) -> Iterator[StoredFile]:
@@ -120,12 +171,8 @@ class S3Storage(FileStorage, S3FileStorage):
 
 def _existing_key(name: str) -> str:
     if not names.is_inside(name):
-        raise _no_such_file(name)
+        raise names.no_such_file(name)
     return name
-
-
-def _no_such_file(name: str) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 def _range(start: int, stop: int | None) -> str:

@@ -6,8 +6,9 @@ Their content is in memory, in buffers that go back to the system as soon as the
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
@@ -68,6 +69,14 @@ class Part:
         return self._position
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An object that is there, of ``size`` bytes."""
+
+    key: str
+    size: int
+
+
 class PutUpload:
     """A file that goes up in one request."""
 
@@ -96,49 +105,98 @@ class PartsUpload:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
     """
 
-    def __init__(self, bucket: Bucket, key: str, attributes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, bucket: Bucket, key: str, upload_id: str, *, count: int = 0, size: int = 0
+    ) -> None:
+        """Go on with an upload of which other processes have sent ``count`` parts, ``size``
+        bytes."""
         self.key = key
-        self.size = 0
+        self.id = upload_id
+        self.count = count
+        self.size = size
         self._bucket = bucket
-        self._etags: list[str] = []
+        # By the parts' numbers, which start at 1.
+        self._etags: dict[int, str] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kinto-attachment-s3")
         self._on_its_way: Future[str] | None = None
         self._sent: Part | None = None
-        self._upload = {"Bucket": bucket.name, "Key": key}
-        created = bucket.client.create_multipart_upload(**self._upload, **attributes)
-        self._upload["UploadId"] = created["UploadId"]
+        self._upload = {"Bucket": bucket.name, "Key": key, "UploadId": upload_id}
 
-    def send(self, part: Part) -> Part:
+    @classmethod
+    def create(cls, bucket: Bucket, key: str, attributes: Mapping[str, Any]) -> PartsUpload:
+        """Start an upload."""
+        created = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key, **attributes)
+        return cls(bucket, key, created["UploadId"])
+
+    def send(self, part: Part, next_size: int | None = None) -> Part:
         """Send ``part``, once the one before has gone up; do not wait for it. Return an empty
-        part to fill meanwhile. Raises boto3's errors about the part before."""
-        self._wait()
+        part to fill meanwhile, of ``next_size`` or as large as this one. Raises boto3's errors
+        about the part before."""
+        self.wait()
+        self.count += 1
         self.size += len(part)
-        number = len(self._etags) + 1
-        free = Part(part.capacity) if self._sent is None else self._sent
-        free.clear()
-        self._sent = part
-        self._on_its_way = self._worker.submit(self._send, number, part)
-        return free
+        capacity = next_size or part.capacity
+        free, self._sent = self._sent, part
+        self._on_its_way = self._worker.submit(self._send, self.count, part)
+        if free is not None and free.capacity == capacity:
+            free.clear()
+            return free
+        if free is not None:
+            free.close()
+        return Part(capacity)
 
-    def copy(self, source: PartsUpload) -> None:
-        """Take all parts from the object that ``source`` has made, within S3."""
-        size = source.size
-        part_size = max(COPY_PART_SIZE, -(-size // MAX_PARTS))
-        for number, start in enumerate(range(0, size, part_size), 1):
+    def wait(self) -> None:
+        """Wait until all parts have gone up. Raises boto3's errors about the last one."""
+        on_its_way, self._on_its_way = self._on_its_way, None
+        if on_its_way is not None:
+            try:
+                self._etags[self.count] = on_its_way.result()
+            finally:
+                # Its error refers to this frame: a cycle, that only the collector would free.
+                del on_its_way
+
+    def copy(self, source: Whole) -> None:
+        """Take all parts from an object, within S3."""
+        part_size = max(COPY_PART_SIZE, -(-source.size // MAX_PARTS))
+        for start in range(0, source.size, part_size):
+            self.count += 1
             copied = self._bucket.client.upload_part_copy(
                 **self._upload,
-                PartNumber=number,
+                PartNumber=self.count,
                 CopySource={"Bucket": self._bucket.name, "Key": source.key},
-                CopySourceRange=f"bytes={start}-{min(start + part_size, size) - 1}",
+                CopySourceRange=f"bytes={start}-{min(start + part_size, source.size) - 1}",
             )
-            self._etags.append(copied["CopyPartResult"]["ETag"])
+            self._etags[self.count] = copied["CopyPartResult"]["ETag"]
+
+    def exists(self) -> bool:
+        """Whether it is neither complete nor aborted."""
+        try:
+            self._bucket.client.list_parts(**self._upload, MaxParts=1)
+        except ClientError as error:
+            if error_code(error) != "NoSuchUpload":
+                raise
+            return False
+        return True
+
+    def recall(self, size_of: Callable[[int], int]) -> bool:
+        """Ask S3 for the parts that other processes have sent; whether all are there. The part of
+        a number has ``size_of(number)`` bytes."""
+        if len(self._etags) < self.count:
+            pages = self._bucket.client.get_paginator("list_parts").paginate(**self._upload)
+            for page in pages:
+                for part in page.get("Parts", ()):
+                    number = part["PartNumber"]
+                    # A killed process may have sent more than the state says.
+                    if number <= self.count and part["Size"] == size_of(number):
+                        self._etags.setdefault(number, part["ETag"])
+        return len(self._etags) == self.count
 
     def complete(self, **condition: str) -> None:
         """Make one object of the parts."""
-        self._wait()
-        self._end_sending()
+        self.wait()
+        self.close()
         parts = [
-            {"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, 1)
+            {"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())
         ]
         self._bucket.client.complete_multipart_upload(
             **self._upload, MultipartUpload={"Parts": parts}, **condition
@@ -147,12 +205,15 @@ class PartsUpload:
     def abort(self) -> None:
         """Have S3 drop the parts. Does nothing if the upload is complete or aborted."""
         # S3 would keep a part that comes after the abort.
-        self._end_sending()
-        try:
-            self._bucket.client.abort_multipart_upload(**self._upload)
-        except ClientError as error:
-            if error_code(error) != "NoSuchUpload":
-                raise
+        self.close()
+        abort(self._bucket, self.key, self.id)
+
+    def close(self) -> None:
+        """Wait for the part that is on its way, and release memory and thread."""
+        self._worker.shutdown()
+        self._on_its_way = None
+        if self._sent is not None:
+            self._sent.close()
 
     def _send(self, number: int, part: Part) -> str:
         part.seek(0)
@@ -160,16 +221,11 @@ class PartsUpload:
         etag: str = sent["ETag"]
         return etag
 
-    def _end_sending(self) -> None:
-        self._worker.shutdown()
-        if self._sent is not None:
-            self._sent.close()
 
-    def _wait(self) -> None:
-        on_its_way, self._on_its_way = self._on_its_way, None
-        if on_its_way is not None:
-            try:
-                self._etags.append(on_its_way.result())
-            finally:
-                # Its error refers to this frame: a cycle, that only the collector would free.
-                del on_its_way
+def abort(bucket: Bucket, key: str, upload_id: str) -> None:
+    """Have S3 drop a multipart upload. Does nothing if it is complete or aborted."""
+    try:
+        bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=key, UploadId=upload_id)
+    except ClientError as error:
+        if error_code(error) != "NoSuchUpload":
+            raise

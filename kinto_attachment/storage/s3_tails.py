@@ -1,0 +1,71 @@
+"""The tail of a file that several requests send to S3: what is less than a part waits in a hidden
+object, since no part but the last may be smaller than 5 MiB."""
+
+from __future__ import annotations
+
+import contextlib
+
+from botocore.exceptions import ClientError
+
+from kinto_attachment.storage.resumable import State, attempt
+from kinto_attachment.storage.s3_bucket import Bucket, error_code
+from kinto_attachment.storage.s3_leftovers import Leftovers
+from kinto_attachment.storage.s3_requests import Part, PutUpload
+
+_CHUNK_SIZE = 256 * 1024
+
+
+class Tails:
+    """One object for each part in which a state was taken; those that no state needs go.
+
+    A longer tail of the same part replaces a shorter one, which is its start. The others are
+    needed as long as the caller may not have saved a newer state. Raises boto3's errors.
+    """
+
+    def __init__(self, bucket: Bucket, leftovers: Leftovers, state: State) -> None:
+        self._bucket = bucket
+        self._leftovers = leftovers
+        self._numbers: set[int] = set(state["tails"])
+        # Of the states that can be resumed, by the numbers of their parts.
+        self._resumed: int | None = None
+        self._last: int | None = None
+        self._saved = (0, 0)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The parts of which there are tails."""
+        return sorted(self._numbers)
+
+    def read(self, number: int, length: int, part: Part) -> bool:
+        """Fill ``part`` with its tail; whether it is there, with ``length`` bytes or more."""
+        if not length:
+            return True
+        key = self._leftovers.tail(number)
+        try:
+            found = self._bucket.client.get_object(
+                Bucket=self._bucket.name, Key=key, Range=f"bytes=0-{length - 1}"
+            )
+        except ClientError as error:
+            if error_code(error) != "NoSuchKey":
+                raise
+            return False
+        with contextlib.closing(found["Body"]) as body:
+            for chunk in body.iter_chunks(_CHUNK_SIZE):
+                part.fill(memoryview(chunk))
+        self._resumed = self._last = number
+        self._saved = (number, length)
+        return len(part) == length
+
+    def keep(self, number: int, part: Part) -> None:
+        """Make ``part``, which is not whole, durable, for another process to read."""
+        needed = {self._resumed, self._last}
+        if len(part):
+            if self._saved != (number, len(part)):
+                # It is private: nobody is to see it.
+                PutUpload(self._bucket, self._leftovers.tail(number), {}, part).complete()
+                self._saved = (number, len(part))
+            self._numbers.add(number)
+        self._last = number
+        for each in self._numbers - needed - {number}:
+            if attempt("remove a tail", self._leftovers.delete, self._leftovers.tail(each)):
+                self._numbers.discard(each)
