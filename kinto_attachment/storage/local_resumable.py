@@ -14,7 +14,7 @@ from uuid import uuid4
 from kinto_attachment.storage import names
 from kinto_attachment.storage.local_disk import disk_errors, sync_folder
 from kinto_attachment.storage.local_upload import PartFile
-from kinto_attachment.storage.resumable import ResumableFile, State
+from kinto_attachment.storage.resumable import ResumableFile, State, attempt
 
 _STORAGE = "local"
 
@@ -23,10 +23,12 @@ def create(root: Path, name: str, *, keep_name: bool) -> State:
     """Make the hidden file, durably; return the state."""
     upload = str(uuid4())
     part = PartFile(root, name, names.part(upload))
-    with disk_errors(f"write to {root}"):
+    with disk_errors(f"write to {root}"), contextlib.ExitStack() as undo:
         part.make()
+        undo.callback(part.remove)
         part.close()
         sync_folder(root)
+        undo.pop_all()
     return {
         "storage": _STORAGE,
         "id": upload,
@@ -101,8 +103,9 @@ class LocalResumableFile(ResumableFile):
                 name = self._part.publish()
             # First, or a power cut could take the hidden name and leave no other.
             self._part.sync_folders(name)
-            self._part.remove()
             undo.pop_all()
+        # The file is stored: this must not fail it.
+        attempt("remove what is left of an upload", self._part.remove)
         return name
 
     def _discard(self) -> None:

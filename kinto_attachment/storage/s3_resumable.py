@@ -74,7 +74,8 @@ def create(
         "tails": [],
     }
     leftovers = Leftovers(bucket, state)
-    with bucket.errors(f"write to {name!r}"):
+    with bucket.errors(f"write to {name!r}"), contextlib.ExitStack() as undo:
+        undo.callback(attempt, "discard an upload", leftovers.remove)
         # Not when the first part goes up: were the process killed then, nobody would know of it.
         if size is not None and size > part_size(size):
             new = NewObject(bucket, attributes, state["id"])
@@ -83,6 +84,7 @@ def create(
         # Something must be there as long as the file is unfinished.
         if state["note"]:
             leftovers.write_note("")
+        undo.pop_all()
     return state
 
 
@@ -256,11 +258,11 @@ class S3ResumableFile(ResumableFile):
         parts = self._parts
         if parts is None or not parts.count:
             return None
-        if len(self._buffer):
-            self._send_part()
         parts.wait()
         if not parts.recall(self._sizes.size):
             raise names.no_such_file(self._name)
+        if len(self._buffer):
+            self._send_part()
         return parts
 
     def _complete(self, upload: PartsUpload | PutUpload) -> None:

@@ -26,10 +26,9 @@ class Tails:
         self._bucket = bucket
         self._leftovers = leftovers
         self._numbers: set[int] = set(state["tails"])
-        # Of the states that can be resumed, by the numbers of their parts.
+        # Which tails other states need: the one that was resumed, the last one that was made.
         self._resumed: int | None = None
-        self._last: int | None = None
-        self._saved = (0, 0)
+        self._last: tuple[int, int] | None = None
 
     @property
     def numbers(self) -> list[int]:
@@ -38,6 +37,7 @@ class Tails:
 
     def read(self, number: int, length: int, part: Part) -> bool:
         """Fill ``part`` with its tail; whether it is there, with ``length`` bytes or more."""
+        self._resumed, self._last = number, (number, length)
         if not length:
             return True
         key = self._leftovers.tail(number)
@@ -52,20 +52,18 @@ class Tails:
         with contextlib.closing(found["Body"]) as body:
             for chunk in body.iter_chunks(_CHUNK_SIZE):
                 part.fill(memoryview(chunk))
-        self._resumed = self._last = number
-        self._saved = (number, length)
         return len(part) == length
 
     def keep(self, number: int, part: Part) -> None:
         """Make ``part``, which is not whole, durable, for another process to read."""
-        needed = {self._resumed, self._last}
+        if self._last == (number, len(part)):
+            return
+        needed = {number, self._resumed, self._last and self._last[0]}
         if len(part):
-            if self._saved != (number, len(part)):
-                # It is private: nobody is to see it.
-                PutUpload(self._bucket, self._leftovers.tail(number), {}, part).complete()
-                self._saved = (number, len(part))
+            # It is private: nobody is to see it.
+            PutUpload(self._bucket, self._leftovers.tail(number), {}, part).complete()
             self._numbers.add(number)
-        self._last = number
-        for each in self._numbers - needed - {number}:
+        self._last = (number, len(part))
+        for each in self._numbers - needed:
             if attempt("remove a tail", self._leftovers.delete, self._leftovers.tail(each)):
                 self._numbers.discard(each)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kinto_attachment.storage import FileStorage, s3_bucket
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Options, S3Storage
 from tests.servers.s3 import MotoServer, S3Server, SeaweedServer
+from tests.storage.faults import Faults, Fuse, disk_fails, s3_fails
 
 BASE_URL = "https://files.example.org/"
 
@@ -26,11 +28,24 @@ BASE_URL = "https://files.example.org/"
 class Backend:
     """A storage with nothing in it, and what is to be seen behind its back."""
 
-    def __init__(self, make: Callable[..., FileStorage], leftovers: Callable[[], list[str]]):
+    def __init__(
+        self,
+        make: Callable[..., FileStorage],
+        leftovers: Callable[[], list[str]],
+        fails: Callable[[Fuse, Any], AbstractContextManager[None]],
+        arguments: tuple[Any, ...],
+    ):
         self.make = make
         """Makes another storage in the same place, of these options."""
         self.storage = make()
+        self.arguments = arguments
+        """What ``storage_of()`` makes a storage of, in another process."""
         self._leftovers = leftovers
+        self._fails = fails
+
+    def fails(self, fuse: Fuse) -> AbstractContextManager[None]:
+        """Until the end of the ``with``, let the storage be down once the fuse has blown."""
+        return self._fails(fuse, self.storage)
 
     def everything(self) -> list[str]:
         """The names of all files and of all that uploads left, sorted."""
@@ -101,6 +116,20 @@ def make_s3(
     return s3_storage
 
 
+@pytest.fixture
+def make_faults() -> Iterator[Callable[[S3Storage], Faults]]:
+    """``make_faults(storage)``, until the end of the test."""
+    made = []
+
+    def make(storage: S3Storage) -> Faults:
+        made.append(Faults(storage))
+        return made[-1]
+
+    yield make
+    for faults in made:
+        faults.end()
+
+
 @pytest.fixture(params=["local", "moto", "seaweedfs"])
 def backend(
     request: pytest.FixtureRequest,
@@ -113,11 +142,15 @@ def backend(
         def make_local(base_url: str = BASE_URL, extensions: str = "default") -> LocalStorage:
             return LocalStorage(tmp_path / "files", base_url, extensions)
 
-        return Backend(make_local, list)
+        return Backend(
+            make_local, list, lambda fuse, _: disk_fails(fuse), (str(tmp_path / "files"),)
+        )
     server: S3Server = request.getfixturevalue(request.param)
     return Backend(
         lambda **options: make_s3(server, **options),
         lambda: [f"{key}?uploadId={upload}" for key, upload in server.uploads()],
+        s3_fails,
+        (server.endpoint_url, server.bucket, server.access_key, server.secret_key),
     )
 
 
@@ -134,6 +167,21 @@ def _no_thread_is_left() -> Iterator[None]:
     while left := set(threading.enumerate()) - before:
         assert time.monotonic() < deadline, left
         time.sleep(0.01)
+
+
+def storage_of(*arguments: str) -> FileStorage:
+    """The storage of a ``Backend`` with these arguments."""
+    if len(arguments) == 1:
+        return LocalStorage(arguments[0])
+    endpoint_url, bucket, access_key, secret_key = arguments
+    options = S3Options(
+        bucket,
+        access_key=access_key,
+        secret_key=secret_key,
+        endpoint_url=endpoint_url,
+        use_path_style=True,
+    )
+    return S3Storage(options)
 
 
 def s3_storage(

@@ -13,14 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.exceptions import NoCredentialsError, ReadTimeoutError
+from botocore.exceptions import NoCredentialsError
 
 from kinto_attachment.storage import StorageUnavailable, s3_bucket, s3_requests, s3_upload
 from kinto_attachment.storage.s3 import S3Options, S3Storage
@@ -28,97 +27,13 @@ from kinto_attachment.storage.s3_upload import MIN_PART_SIZE
 from tests.servers.ports import free_port
 from tests.servers.s3 import S3Server, SeaweedServer
 from tests.storage.conftest import random_bytes, s3_storage
+from tests.storage.faults import Faults
 
 MIB = 1024 * 1024
 LARGE = MIN_PART_SIZE + 10
 
 MakeS3 = Callable[..., S3Storage]
-MakeFaults = Callable[[S3Storage], "Faults"]
-
-
-class Faults:
-    """Lets single requests of a storage fail in ways that one cannot ask a server for."""
-
-    def __init__(self, storage: S3Storage) -> None:
-        self.client = storage.s3_client
-        self.requests: list[Any] = []
-        """Every request that was about to be sent."""
-        self._handlers: list[tuple[str, Any]] = []
-        self._register("before-send.s3", self._remember)
-
-    def answer(
-        self,
-        operation: str,
-        status: int,
-        code: str,
-        *,
-        times: int = 1000,
-        when: Callable[[Any], bool] = lambda request: True,
-    ) -> None:
-        """Have the next requests answered with an error, without asking the server."""
-        body = f"<Error><Code>{code}</Code><Message>Made up.</Message></Error>".encode()
-
-        def reply(request: Any, **_: Any) -> AWSResponse | None:
-            nonlocal times
-            if not times or not when(request):
-                return None
-            times -= 1
-            return AWSResponse(
-                request.url, status, {"Content-Type": "application/xml"}, _Raw(body)
-            )
-
-        self._register(f"before-send.s3.{operation}", reply)
-
-    def lose_answers(self, operation: str, *, times: int = 1000) -> None:
-        """Let the server do what it is asked to, but its answer get lost on the way."""
-
-        def lose(request: Any, **_: Any) -> None:
-            nonlocal times
-            if times:
-                times -= 1
-                self.client._endpoint.http_session.send(request)
-                raise ReadTimeoutError(endpoint_url=request.url)
-
-        self._register(f"before-send.s3.{operation}", lose)
-
-    def before(self, operation: str, action: Callable[[dict[str, Any]], None]) -> None:
-        """Call ``action(params)`` before the request of ``operation`` is made."""
-
-        def call(params: dict[str, Any], **_: Any) -> None:
-            action(params)
-
-        self._register(f"before-call.s3.{operation}", call)
-
-    def end(self) -> None:
-        """Let all requests through again."""
-        for event, handler in self._handlers:
-            self.client.meta.events.unregister(event, handler)
-
-    def _register(self, event: str, handler: Any) -> None:
-        self.client.meta.events.register(event, handler)
-        self._handlers.append((event, handler))
-
-    def _remember(self, request: Any, **_: Any) -> None:
-        self.requests.append(request)
-
-
-class _Raw(io.BytesIO):
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
-        yield self.read()
-
-
-@pytest.fixture
-def make_faults() -> Iterator[MakeFaults]:
-    """``make_faults(storage)``, until the end of the test."""
-    made = []
-
-    def make(storage: S3Storage) -> Faults:
-        made.append(Faults(storage))
-        return made[-1]
-
-    yield make
-    for faults in made:
-        faults.end()
+MakeFaults = Callable[[S3Storage], Faults]
 
 
 def store(storage: S3Storage, content: bytes = b"content", name: str = "a.txt", **kw: Any) -> str:
