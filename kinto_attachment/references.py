@@ -13,7 +13,7 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -55,6 +55,11 @@ class Holder:
         """The record with that URI."""
         _, _, bucket_id, _, collection_id, _, record_id = uri.split("/")
         return cls(bucket_id, collection_id, record_id)
+
+    @classmethod
+    def of(cls, ids: Mapping[str, str]) -> Holder:
+        """The record that a request's path names."""
+        return cls(ids["bucket_id"], ids["collection_id"], ids["id"])
 
     @property
     def parent_id(self) -> str:
