@@ -15,7 +15,8 @@ def includeme(config: Any) -> None:
 
     - reads the ``attachment.*`` settings, and stops the server if one of them cannot be right;
     - registers the file storage, as pyramid_storage does: ``request.attachment`` is the storage;
-    - adds the ``attachment`` endpoint to records, and to those of the default bucket;
+    - adds the ``attachment`` endpoint to records, and to those of the default bucket, with
+      resumable uploads below it;
     - follows what happens to records, so that files go with the last record that holds them;
     - takes over what earlier versions left, when ``kinto migrate`` runs;
     - announces itself: capability, public setting, heartbeat, metrics.
@@ -25,7 +26,7 @@ def includeme(config: Any) -> None:
     from pyramid.events import ApplicationCreated
     from pyramid_storage.interfaces import IFileStorage
 
-    from kinto_attachment import default_bucket, flush, listeners, migrations, serving, views
+    from kinto_attachment import default_bucket, flush, listeners, migrations, serving, tus, views
     from kinto_attachment.heartbeat import heartbeat
     from kinto_attachment.settings import Settings
 
@@ -49,6 +50,7 @@ def includeme(config: Any) -> None:
         url=DOCUMENTATION,
         version=__version__,
         base_url=settings.extra_base_url,
+        resumable=tus.capability(settings),
     )
     config.add_settings({"attachment.base_url": settings.base_url})
     registry.public_settings.add("attachment.base_url")

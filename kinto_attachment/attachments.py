@@ -13,7 +13,7 @@ from kinto.core.errors import ERRORS, http_error, raise_invalid
 from pyramid.httpexceptions import HTTPNotFound
 
 from kinto_attachment import records
-from kinto_attachment.authorization import ask_again
+from kinto_attachment.authorization import AttachmentContext, ask_again
 from kinto_attachment.forms import FILE
 from kinto_attachment.locks import is_transactional
 from kinto_attachment.preconditions import Preconditions
@@ -44,10 +44,13 @@ class Attachments:
         refuses; the transaction then aborts, and the file is discarded.
         """
         self._changes.discard_if_aborted(name)
-        create_parents = self._request.context.create_parents
-        if create_parents is not None:
-            create_parents()
-        context = ask_again(self._request)
+        return self.attach_kept(name, metadata, body)
+
+    def attach_kept(
+        self, name: str, metadata: Metadata, body: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The same with a file that is kept if Kinto refuses, or the transaction aborts."""
+        context = self.prepare()
         attachment = metadata.attachment(self._settings.location(name))
         body = {**body, "data": {**body.get("data", {}), FILE: attachment}}
         # Before the record shows the file: where nothing is a transaction, others see it at once.
@@ -59,6 +62,14 @@ class Attachments:
             if not is_transactional(self._storage):
                 self._settle(name, attachment)
         return attachment
+
+    def prepare(self) -> AttachmentContext:
+        """Make sure, to the end of the transaction, that there is a collection for the record,
+        and that the user may write it. Raises Kinto's 404, 401 and 403."""
+        create_parents = self._request.context.create_parents
+        if create_parents is not None:
+            create_parents()
+        return ask_again(self._request)
 
     def detach(self, preconditions: Preconditions) -> None:
         """Take the attachment off the record, which stays.
@@ -95,5 +106,4 @@ class Attachments:
             self.references.forget(name)
 
     def _holder(self) -> Holder:
-        ids = self._request.matchdict
-        return Holder(ids["bucket_id"], ids["collection_id"], ids["id"])
+        return Holder.of(self._request.matchdict)

@@ -12,12 +12,15 @@ from urllib.parse import quote
 
 from kinto.authorization import RouteFactory
 from kinto.core.authorization import DYNAMIC
+from kinto.core.errors import raise_invalid
 from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import instance_uri
 from kinto.views import object_exists_or_404, raise_404_if_invalid_id
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 
 from kinto_attachment.locks import lock, lock_existence
+from kinto_attachment.references import Holder
+from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 
 
 class AttachmentContext(RouteFactory):
@@ -29,15 +32,22 @@ class AttachmentContext(RouteFactory):
 
     resource_name = "record"
 
+    methods: tuple[str, ...] = ("POST", "DELETE")
+    """Those that look at objects: a preflight and a 405 do not."""
+
     collection: dict[str, Any] | None = None
     """The collection; ``None`` where the default bucket will create it."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, *, locked: bool = False) -> None:
+        """With ``locked``, until the transaction ends the record does not change, nor does the
+        collection go."""
         super().__init__(request)
+        self._locked = locked
         self.create_parents: Callable[[], None] | None = getattr(request, "create_parents", None)
         """Creates bucket and collection where they do not exist: set for the default bucket."""
-        if request.method not in ("POST", "DELETE"):
-            # A preflight and a 405 look at no object.
+        self.endpoint: str = request.path
+        """The path of the record's attachment."""
+        if request.method not in self.methods:
             return
         ids = request.matchdict
         self.bucket_uri = instance_uri(request, "bucket", id=ids["bucket_id"])
@@ -72,13 +82,17 @@ class AttachmentContext(RouteFactory):
             return None
 
     def _read_collection(self, request: Any, collection_id: str) -> dict[str, Any]:
-        collection: dict[str, Any] = object_exists_or_404(
+        storage = request.registry.storage
+        collection: dict[str, Any] | None = None
+        if self._locked:
+            collection = lock_existence(storage, "collection", self.bucket_uri, collection_id)
+        # Kinto's own 404 where there is nothing to lock.
+        return collection or object_exists_or_404(
             request,
             resource_name="collection",
             parent_id=self.bucket_uri,
             object_id=collection_id,
         )
-        return collection
 
     def has_valid_id(self, request: Any) -> bool:
         """Whether a record may have that id."""
@@ -90,8 +104,11 @@ class AttachmentContext(RouteFactory):
         return self._read_record(request) if self.has_valid_id(request) else None
 
     def _read_record(self, request: Any) -> dict[str, Any] | None:
+        storage = request.registry.storage
+        if self._locked:
+            return lock(storage, "record", self.collection_uri, self.record_id)
         try:
-            record: dict[str, Any] = request.registry.storage.get(
+            record: dict[str, Any] = storage.get(
                 resource_name="record", parent_id=self.collection_uri, object_id=self.record_id
             )
         except ObjectNotFoundError:
@@ -99,33 +116,51 @@ class AttachmentContext(RouteFactory):
         return record
 
     def _needed(self, request: Any) -> tuple[str, str]:
-        creates = request.method == "POST" and (
-            # With this header Kinto wants the permission to create, even on what exists.
-            self.current_object is None or request.headers.get("If-None-Match") == "*"
-        )
-        if creates:
+        if request.method == "POST":
+            return self._needed_to_attach(request.headers.get("If-None-Match"))
+        return self.record_uri, "write"
+
+    def _needed_to_attach(self, if_none_match: str | None) -> tuple[str, str]:
+        # With this header Kinto wants the permission to create, even on what exists.
+        if self.current_object is None or if_none_match == "*":
             return f"{self.collection_uri}/records", "create"
         return self.record_uri, "write"
 
 
-class _LockedContext(AttachmentContext):
-    """The same, and until the transaction ends the record does not change, nor the collection
-    go."""
+class UploadContext(AttachmentContext):
+    """The record that an upload over several requests is for. Whatever is done with the upload
+    needs the permission to attach its file."""
 
-    def _read_collection(self, request: Any, collection_id: str) -> dict[str, Any]:
-        storage = request.registry.storage
-        locked = lock_existence(storage, "collection", self.bucket_uri, collection_id)
-        # Kinto's own 404 where there is nothing to lock.
-        return locked or super()._read_collection(request, collection_id)
+    methods = ("HEAD", "PATCH", "DELETE", "POST")
 
-    def _read_record(self, request: Any) -> dict[str, Any] | None:
-        return lock(request.registry.storage, "record", self.collection_uri, self.record_id)
+    upload: Unfinished | None = None
+    """The upload, if there is such a one."""
+
+    def __init__(self, request: Any, *, locked: bool = False) -> None:
+        super().__init__(request, locked=locked)
+        self.endpoint = self.endpoint.rsplit("/uploads/", 1)[0]
+
+    def _needed(self, request: Any) -> tuple[str, str]:
+        if self.has_valid_id(request):
+            rows = UnfinishedUploads(request.registry.storage)
+            holder = Holder.of(request.matchdict)
+            self.upload = rows.get(holder.uri, request.matchdict["upload_id"])
+        kept = self.upload.preconditions if self.upload else {}
+        return self._needed_to_attach(kept.get("If-None-Match"))
 
 
 def _whole(object_id: str) -> str:
     """The id for Kinto's patterns, which let a line break at the end pass: no folder may have
     one in its name."""
     return object_id.replace("\n", "\0")
+
+
+def valid_context(request: Any) -> AttachmentContext:
+    """What the request is about. Raises Kinto's 400 for an id that no record can have."""
+    context: AttachmentContext = request.context
+    if not context.has_valid_id(request):
+        raise_invalid(request, location="path", description="Invalid object id")
+    return context
 
 
 def ask_again(request: Any) -> AttachmentContext:
@@ -136,7 +171,7 @@ def ask_again(request: Any) -> AttachmentContext:
     """
     for kind in ("buckets", "collections"):
         request.bound_data.pop(kind, None)
-    context = _LockedContext(request)
+    context: AttachmentContext = type(request.context)(request, locked=True)
     principals = _principals_now(request)
     context.get_prefixed_principals = lambda: principals
     if not request.has_permission(DYNAMIC, context):

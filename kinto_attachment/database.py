@@ -29,6 +29,9 @@ SELECT data FROM objects
  WHERE resource_name = :resource_name AND NOT deleted
    AND parent_id LIKE '\_\_attachments\_\_/%'
 """
+_UPLOADS = """
+SELECT data FROM objects WHERE resource_name = 'attachments-uploads' AND NOT deleted
+"""
 
 
 def is_postgresql(storage: Any) -> bool:
@@ -72,6 +75,12 @@ def records_with_attachment(connection: Any) -> Iterator[tuple[str, dict[str, An
 def rows_of_ours(connection: Any, resource_name: str) -> Iterator[dict[str, Any]]:
     """Every row of that name that ``References`` keeps."""
     for row in _stream(connection, _OURS, resource_name=resource_name):
+        yield row.data
+
+
+def rows_of_uploads(connection: Any) -> Iterator[dict[str, Any]]:
+    """The row of every resumable upload, without its id."""
+    for row in _stream(connection, _UPLOADS):
         yield row.data
 
 

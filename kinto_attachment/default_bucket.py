@@ -44,29 +44,27 @@ def register(config: Any) -> None:
     config.include(PLUGIN)
     prefix = re.escape(f"/{config.route_prefix}")
     segment = "[^/]+"
+    attachment = f"^{prefix}/buckets/default/collections/{segment}/records/{segment}/attachment"
     config.add_view(
         default_bucket_attachment,
         route_name="default_bucket_collection",
         request_method="POST",
-        path_info=f"^{prefix}/buckets/default/collections/{segment}/records/{segment}/attachment$",
+        path_info=f"{attachment}$",
+        permission=NO_PERMISSION_REQUIRED,
+    )
+    config.add_view(
+        default_bucket_upload,
+        route_name="default_bucket_collection",
+        request_method=("HEAD", "PATCH", "DELETE", "POST"),
+        path_info=f"{attachment}/uploads/{segment}$",
         permission=NO_PERMISSION_REQUIRED,
     )
 
 
 def default_bucket_attachment(request: Any) -> Any:
-    """Hand an upload on to the user's own bucket."""
-    if request.authenticated_userid is None:
-        # Kinto makes a 401 of it.
-        raise HTTPForbidden()
+    """Hand an upload on to the user's own bucket, where bucket and collection are created."""
+    subrequest = _in_own_bucket(request)
     bucket_id = request.default_bucket_id
-    path = request.path.replace("/buckets/default/", f"/buckets/{bucket_id}/", 1)
-    subrequest = build_request(request, {"method": "POST", "path": path})
-    subrequest.bound_data = request.bound_data
-    for name in _ENVIRON:
-        if name in request.environ:
-            subrequest.environ[name] = request.environ[name]
-    # The upload is read from the other request; this one does not keep it open.
-    del request.environ["wsgi.input"]
 
     def create_parents() -> None:
         create_bucket(request, bucket_id)
@@ -74,3 +72,24 @@ def default_bucket_attachment(request: Any) -> Any:
 
     subrequest.create_parents = create_parents
     return request.invoke_subrequest(subrequest)
+
+
+def default_bucket_upload(request: Any) -> Any:
+    """Hand on what is sent to an upload that has begun: nothing has to be created for it."""
+    return request.invoke_subrequest(_in_own_bucket(request))
+
+
+def _in_own_bucket(request: Any) -> Any:
+    if request.authenticated_userid is None:
+        # Kinto makes a 401 of it.
+        raise HTTPForbidden()
+    path = request.path.replace("/buckets/default/", f"/buckets/{request.default_bucket_id}/", 1)
+    subrequest = build_request(request, {"method": request.method, "path": path})
+    subrequest.through_alias = True
+    subrequest.bound_data = request.bound_data
+    for name in _ENVIRON:
+        if name in request.environ:
+            subrequest.environ[name] = request.environ[name]
+    # The upload is read from the other request; this one does not keep it open.
+    del request.environ["wsgi.input"]
+    return subrequest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _CANNED_ACLS = (
     "bucket-owner-read",
     "bucket-owner-full-control",
 )
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
@@ -62,6 +64,23 @@ def _seconds(value: str) -> float:
     if not 0 < seconds < float("inf"):
         raise Wrong("should be a number of seconds")
     return seconds
+
+
+def duration(value: str) -> timedelta:
+    """A length of time: a number and s, m, h, d or w. Raises ``Wrong``."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
+    if not match:
+        raise Wrong("should be like 24h or 30d")
+    number, unit = match.groups()
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def _expiry(value: str) -> timedelta:
+    expires = duration(value)
+    # Ten years: so that a date after it is always one that a header can have.
+    if not timedelta() < expires <= timedelta(days=3660):
+        raise Wrong("should be between 1s and ten years")
+    return expires
 
 
 def base_url(value: str) -> str:
@@ -170,6 +189,7 @@ DEFINITIONS = (
     Definition("extensions", _extensions, "any", "Allowed groups and extensions.", True),
     Definition("mimetypes", _mimetypes, "", "Media types by extension.", True),
     Definition("max_size_bytes", _whole, "0", "Largest file in bytes; 0: no limit.", True),
+    Definition("uploads.expires", _expiry, "24h", "How long a resumable upload may rest."),
     Definition("base_path", _base_path, None, "Folder on the local disk."),
     Definition("serve_files", _boolean, "false", "Serve the files of base_path at base_url."),
     Definition("aws.bucket", _text, None, "Name of the S3 bucket."),

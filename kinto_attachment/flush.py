@@ -1,12 +1,13 @@
 """Files go when the server is flushed (``POST /__flush__``): those that have a row of ours, and no
-other.
+other. So do unfinished uploads.
 
-Kinto empties its storage, commits, and only then tells: so the names are written down before, and
-the files are deleted after.
+Kinto empties its storage, commits, and only then tells: so what there is is written down before,
+and deleted after.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
@@ -15,13 +16,15 @@ import transaction
 from kinto.events import ServerFlushed
 from pyramid.events import ContextFound
 
-from kinto_attachment.database import is_postgresql, rows_of_ours
+from kinto_attachment.database import is_postgresql, rows_of_ours, rows_of_uploads
 from kinto_attachment.references import FILES
 from kinto_attachment.storage import FileStorage, StorageUnavailable
-from kinto_attachment.transaction import logger
+from kinto_attachment.storage.resumable import State
+from kinto_attachment.transaction import logger, outermost
+from kinto_attachment.unfinished import UPLOADS
 
 _ROUTE = "flush"
-_NAMES = "_attachment_names"
+_FOUND = "_attachments_found"
 
 
 def register(config: Any) -> None:
@@ -31,51 +34,59 @@ def register(config: Any) -> None:
 
 
 def on_context_found(event: Any) -> None:
-    """A request is about to be handled: if it is a flush, write down the names of our files."""
+    """A request is about to be handled: if it is a flush, write down what we have stored."""
     request = event.request
     route = request.matched_route
     if route is None or route.name != _ROUTE or request.method != "POST":
         return
-    names = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until all is done
-    _outermost(request).add_finished_callback(lambda request: names.close())
-    # No name has a line break in it: they are ASCII letters, digits and a few others.
-    names.writelines(f"{name}\n" for name in _names(request.registry.storage))
-    setattr(request, _NAMES, names)
+    found = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until all is done
+    outermost(request).add_finished_callback(lambda request: found.close())
+    found.writelines(f"{json.dumps(item)}\n" for item in _found(request.registry.storage))
+    setattr(request, _FOUND, found)
 
 
-def _names(storage: Any) -> Iterator[str]:
+def _found(storage: Any) -> Iterator[str | State]:
+    """The names of files, and the states of unfinished ones."""
     if is_postgresql(storage):
         with storage.client.connect(readonly=True) as session:
             for row in rows_of_ours(session, FILES):
                 yield row["name"]
+            for row in rows_of_uploads(session):
+                yield from _stored_of(row)
     else:
         # They are in memory already: a list of them does not fill it.
         for row in storage.list_all(resource_name=FILES, parent_id="__attachments__/*"):
+            yield row["name"]
+        for row in storage.list_all(resource_name=UPLOADS, parent_id="*"):
+            yield from _stored_of(row)
+
+
+def _stored_of(row: dict[str, Any]) -> Iterator[str | State]:
+    # The file of an upload that is done has a row of its own.
+    if not row["done"]:
+        yield row["state"]
+        if row["name"] is not None:
             yield row["name"]
 
 
 def on_server_flushed(event: Any) -> None:
     """Kinto's storage is empty, so no record shows a file any more."""
-    names = getattr(event.request, _NAMES, None)
+    found = getattr(event.request, _FOUND, None)
     # Others may tell of a flush of their own: what they emptied is not known, and left for gc.
-    if names is not None:
+    if found is not None:
         hook = transaction.get().addAfterCommitHook
-        hook(_delete, args=(event.request.attachment, names))
+        hook(_delete, args=(event.request.attachment, found))
 
 
-def _delete(success: bool, storage: FileStorage, names: IO[str]) -> None:
+def _delete(success: bool, storage: FileStorage, found: IO[str]) -> None:
     # Whether this transaction committed or not, the storage had been emptied before it.
-    names.seek(0)
-    for line in names:
-        name = line.rstrip("\n")
+    found.seek(0)
+    for line in found:
+        item = json.loads(line)
+        if isinstance(item, dict):
+            storage.cancel(item)
+            continue
         try:
-            storage.delete(name)
+            storage.delete(item)
         except StorageUnavailable:
-            logger.exception("%s could not be deleted, and is left for gc.", name)
-
-
-def _outermost(request: Any) -> Any:
-    """The request that a batch came in."""
-    while getattr(request, "parent", None) is not None:
-        request = request.parent
-    return request
+            logger.exception("%s could not be deleted, and is left for gc.", item)

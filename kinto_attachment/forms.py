@@ -20,15 +20,13 @@ from multipart import (
     parse_options_header,
 )
 
+from kinto_attachment.bodies import CHUNK_BYTES, MalformedBody, Stream, chunks
+
 FILE = "attachment"
 FIELDS = ("data", "permissions")
 MAX_FIELD_BYTES = 1024 * 1024
 
-# A small form is read at once; much behind its end is seen to be too much.
-_FIRST_CHUNK_BYTES = 128 * 1024
-# Gunicorn receives 1 MiB at a time, and copies what is left of it after each smaller read.
-_CHUNK_BYTES = 512 * 1024
-# A rest shorter than this is read together with what comes before it.
+# A rest shorter than this is parsed together with what comes before it.
 _TAIL_BYTES = 1024
 # RFC 5987, section 3.2.1: the charsets that a recipient has to know.
 _EXTENDED_FILENAME = re.compile(
@@ -36,28 +34,16 @@ _EXTENDED_FILENAME = re.compile(
 )
 
 
-class FormError(Exception):
-    """The form cannot be accepted; the message says why."""
-
-
-class MalformedForm(FormError):
+class MalformedForm(MalformedBody):
     """The body is not the form that it should be."""
 
 
-class UnexpectedPart(FormError):
+class UnexpectedPart(Exception):
     """The form is well-formed, but one of its parts is missing, unknown, or sent twice."""
 
 
-class FieldTooLarge(FormError):
+class FieldTooLarge(Exception):
     """One of the fields is larger than ``MAX_FIELD_BYTES``."""
-
-
-class Stream(Protocol):
-    """``wsgi.input`` (PEP 3333)."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, none of them at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,8 @@ def read_form(
     ``length`` is the body's size in bytes, ``None`` if only the end of ``stream`` tells.
     ``open_file`` is called with the file part once its headers are known, and returns what the
     chunks of the file are then written to.
-    Raises ``FormError``, and what ``open_file`` and the sink raise.
+    Raises ``MalformedBody``, ``UnexpectedPart``, ``FieldTooLarge``, and what ``open_file`` and the
+    sink raise.
     """
     form = _Form(open_file)
     try:
@@ -175,22 +162,12 @@ def _chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
     The strict parser refuses a chunk that comes after the last boundary. Many clients end the body
     with CRLF, so a short rest is never left alone.
     """
-
     remaining = length
-    largest = _FIRST_CHUNK_BYTES
     held = b""
-    while remaining is None or remaining > 0:
-        size = largest if remaining is None else min(largest, remaining)
-        largest = _CHUNK_BYTES
-        try:
-            chunk = stream.read(size)
-        except OSError as error:
-            raise MalformedForm("body: the connection was lost.") from error
-        if not chunk:
-            break
+    for chunk in chunks(stream, length):
         if remaining is not None:
             remaining -= len(chunk)
-        if held and (len(chunk) >= _TAIL_BYTES or len(held) > _CHUNK_BYTES):
+        if held and (len(chunk) >= _TAIL_BYTES or len(held) > CHUNK_BYTES):
             yield held
             held = b""
         held += chunk
@@ -207,6 +184,11 @@ def _filename(part: MultipartSegment) -> str:
     sent = _disposition_filename(part)
     if sent is None:
         raise MalformedForm("body: Filename is required.")
+    return clean_filename(sent)
+
+
+def clean_filename(sent: str) -> str:
+    """The name without folders and control characters. Raises ``MalformedForm``."""
     name = re.split(r"[/\\]", sent)[-1]
     # Line and paragraph separators break lines as control characters do.
     name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))

@@ -6,22 +6,20 @@ each record is read again, and the rows are made to match it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from kinto.core.errors import ERRORS, http_error
 from kinto.core.events import ACTIONS, ResourceChanged
-from kinto.core.storage import Filter, Sort
+from kinto.core.storage import Filter
 from kinto.core.utils import COMPARISON
 from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict
 
 from kinto_attachment.forms import FILE
 from kinto_attachment.locks import is_transactional, lock
+from kinto_attachment.pages import PAGE, pages
 from kinto_attachment.references import FileGone, Forgery, Holder, References
 from kinto_attachment.transaction import FileChanges
-
-# Records read at a time when a collection goes.
-_PAGE = 500
+from kinto_attachment.unfinished import UnfinishedUploads
 
 _REFUSALS = {
     Forgery: (
@@ -56,8 +54,11 @@ def on_records_changed(event: Any) -> None:
     """Records were created, changed or deleted, by whomever."""
     references = _references(event.request)
     trusted = _is_trusted(event.request)
+    deleted = event.payload["action"] == ACTIONS.DELETE.value
     for record_id in _ids(event):
         holder = Holder(event.payload["bucket_id"], event.payload["collection_id"], record_id)
+        if deleted:
+            _cancel_uploads(event.request, holder.uri)
         try:
             references.sync(holder, trusted=trusted)
         except (Forgery, FileGone) as refusal:
@@ -77,7 +78,7 @@ def on_buckets_deleted(event: Any) -> None:
     storage = event.request.registry.storage
     for bucket_id in _ids(event):
         bucket_uri = f"/buckets/{bucket_id}"
-        for collection in _pages(storage, "collection", bucket_uri):
+        for collection in pages(storage, "collection", bucket_uri):
             _release_collection(event.request, bucket_id, collection["id"])
 
 
@@ -93,38 +94,23 @@ def _release_collection(request: Any, bucket_id: str, collection_id: str) -> Non
     # An upload that is about to write in there finishes first, or finds the collection gone.
     lock(storage, "collection", f"/buckets/{bucket_id}", collection_id)
     has_file = [Filter(FILE, True, COMPARISON.HAS)]
-    for record in _pages(storage, "record", collection_uri, has_file):
+    for record in pages(storage, "record", collection_uri, has_file):
         holder = Holder(bucket_id, collection_id, record["id"])
         held = references.held_by(holder)
         if held is not None:
             references.release(holder, held)
+    _cancel_uploads(request, f"{collection_uri}/*")
     while storage.delete_all(
-        resource_name="record", parent_id=collection_uri, limit=_PAGE, with_deleted=False
+        resource_name="record", parent_id=collection_uri, limit=PAGE, with_deleted=False
     ):
         pass
 
 
-def _pages(
-    storage: Any, resource_name: str, parent_id: str, filters: list[Filter] | None = None
-) -> Iterator[dict[str, Any]]:
-    """All the objects of a parent, in constant memory.
-
-    A page may be shorter than asked for: ``storage_max_fetch_size`` limits it.
-    """
-    rules = None
-    while True:
-        page = storage.list_all(
-            resource_name=resource_name,
-            parent_id=parent_id,
-            filters=filters,
-            sorting=[Sort("id", 1)],
-            pagination_rules=rules,
-            limit=_PAGE,
-        )
-        if not page:
-            return
-        yield from page
-        rules = [[*(filters or []), Filter("id", page[-1]["id"], COMPARISON.GT)]]
+def _cancel_uploads(request: Any, parent_id: str) -> None:
+    """End what is being uploaded to a record, or below a collection."""
+    rows = UnfinishedUploads(request.registry.storage)
+    for unfinished in rows.below(parent_id):
+        rows.cancel(unfinished, FileChanges.current(request.attachment))
 
 
 def _ids(event: Any) -> list[str]:

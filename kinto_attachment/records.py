@@ -11,7 +11,7 @@ from typing import Any
 
 from kinto.core.cornice.errors import Errors
 from kinto.core.cornice.validators import colander_validator
-from kinto.core.errors import json_error_handler
+from kinto.core.errors import json_error_handler, raise_invalid
 from kinto.core.resource.viewset import ViewSet
 from kinto.core.utils import build_request
 from kinto.views import records
@@ -46,6 +46,20 @@ def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> b
     return True
 
 
+def check(request: Any, context: AttachmentContext, body: dict[str, Any]) -> None:
+    """Raise what a PATCH or PUT of the record answers when it refuses ``body``, as far as that
+    can be told without writing."""
+    clone = _clone(request, context, "PATCH", body)
+    data, record_id = body["data"], context.record_id
+    if data.get("id", record_id) != record_id:
+        description = "Object id does not match existing object"
+        raise_invalid(clone, name="id", description=description)
+    if not context.is_implicit:
+        old = context.current_object
+        resource = _record(clone, context)
+        resource.process_object({**(old or {}), **data, "id": record_id}, old)
+
+
 class Record(records.Record):
     """Kinto's own, which asks for the collection's timestamp when it is made.
 
@@ -71,14 +85,26 @@ class _Context:
 
 
 def _resource(request: Any, context: AttachmentContext, method: str, body: Any) -> Record:
+    return _record(_clone(request, context, method, body), context)
+
+
+def _record(clone: Any, context: AttachmentContext) -> Record:
+    collections = clone.bound_data.setdefault("collections", {})
+    collections[context.collection_uri] = context.collection
+    return Record(clone, context=_Context(context.record_uri))
+
+
+def _clone(request: Any, context: AttachmentContext, method: str, body: Any) -> Any:
+    """The small request, whose body is one that Kinto accepts."""
     headers = {"Response-Behavior": "full"}
-    spec = {"method": method, "path": request.path, "headers": headers, "body": body}
+    spec = {"method": method, "path": context.endpoint, "headers": headers, "body": body}
     clone = build_request(request, spec)
     for name in ("authn_type", "selected_userid"):
         # Anonymous requests have none.
         if hasattr(request, name):
             setattr(clone, name, getattr(request, name))
-    clone.matchdict = request.matchdict
+    ids = request.matchdict
+    clone.matchdict = {name: ids[name] for name in ("bucket_id", "collection_id", "id")}
     clone.matched_route = request.matched_route
     clone.prefixed_principals = request.prefixed_principals
     clone.response = request.response
@@ -90,9 +116,7 @@ def _resource(request: Any, context: AttachmentContext, method: str, body: Any) 
     colander_validator(clone, schema=_schema(method))
     if clone.errors:
         raise json_error_handler(clone)
-    collections = clone.bound_data.setdefault("collections", {})
-    collections[context.collection_uri] = context.collection
-    return Record(clone, context=_Context(context.record_uri))
+    return clone
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -59,6 +60,11 @@ class Holder:
         """The record with that URI."""
         _, _, bucket_id, _, collection_id, _, record_id = uri.split("/")
         return cls(bucket_id, collection_id, record_id)
+
+    @classmethod
+    def of(cls, ids: Mapping[str, str]) -> Holder:
+        """The record that a request's path names."""
+        return cls(ids["bucket_id"], ids["collection_id"], ids["id"])
 
     @property
     def parent_id(self) -> str:
@@ -137,6 +143,11 @@ class References:
         """The record does not hold that file any more, nor another."""
         self._let_go(holder, held)
         self._delete(HOLDINGS, holder.uri)
+
+    def shown_by(self, holder: Holder) -> str | None:
+        """The name of the file of ours that the record shows, whatever the rows have."""
+        attachment = (self.record(holder) or {}).get("attachment")
+        return self._name_of(attachment, self._read(HOLDINGS, holder.uri))
 
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """The ``attachment`` attribute that the record should have, as the rows have it."""

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from kinto.core.utils import native_value
@@ -43,13 +44,15 @@ class CollectionSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All the settings of the plugin. ``stored_in`` is a folder of the local disk, or a bucket."""
+    """All the settings of the plugin. ``stored_in`` is a folder of the local disk, or a bucket;
+    ``uploads_expire`` counts from the last byte of a resumable upload."""
 
     base_url: str
     extra_base_url: str
     former_base_urls: tuple[str, ...]
     stored_in: str | S3Options
     serve_files: bool
+    uploads_expire: timedelta
     everywhere: CollectionSettings
     resources: Mapping[tuple[str, ...], CollectionSettings] = field(default_factory=dict)
 
@@ -73,6 +76,7 @@ class Settings:
             former_base_urls=values["former_base_urls"],
             stored_in=_stored_in(given, values),
             serve_files=values["serve_files"],
+            uploads_expire=values["uploads.expires"],
             everywhere=everywhere,
             resources=_by_resource(resources, everywhere),
         )

@@ -13,6 +13,7 @@ from kinto_attachment.forms import FilePart
 from kinto_attachment.media_types import media_type
 from kinto_attachment.settings import CollectionSettings
 from kinto_attachment.storage import FileStorage, StagedFile
+from kinto_attachment.storage.resumable import State
 
 # What a form around the file may take: its headers, its boundaries, and small fields.
 _FORM_OVERHEAD = 64 * 1024
@@ -83,10 +84,7 @@ class Destination:
     def open(self, part: FilePart) -> Upload:
         """Start the file. Raises ``ExtensionNotAllowed``, ``StorageUnavailable``."""
         settings = self._settings
-        extensions = settings.extensions
-        if extensions and not self._storage.filename_allowed(part.filename, extensions):
-            raise ExtensionNotAllowed(part.filename)
-        mimetype = media_type(part.filename, part.content_type, settings.mimetypes)
+        mimetype = self.mimetype(part)
         staged = self._storage.stage(
             self._wanted_name(part.filename),
             folder=self._folder,
@@ -95,6 +93,26 @@ class Destination:
             size=self._size,
         )
         return Upload(staged, part.filename, mimetype, settings.max_size_bytes)
+
+    def create(self, part: FilePart, mimetype: str) -> State:
+        """Start a file that several requests send; return its first state.
+
+        Raises ``StorageUnavailable``.
+        """
+        return self._storage.create(
+            self._wanted_name(part.filename),
+            folder=self._folder,
+            randomize=self._settings.randomize,
+            content_type=mimetype,
+            size=self._size,
+        )
+
+    def mimetype(self, part: FilePart) -> str:
+        """What the file is stored as. Raises ``ExtensionNotAllowed``."""
+        extensions = self._settings.extensions
+        if extensions and not self._storage.filename_allowed(part.filename, extensions):
+            raise ExtensionNotAllowed(part.filename)
+        return media_type(part.filename, part.content_type, self._settings.mimetypes)
 
     def _wanted_name(self, filename: str) -> str:
         path = PurePosixPath(filename)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
@@ -38,6 +40,7 @@ def test_the_defaults():
     assert settings.base_url == ""
     assert settings.former_base_urls == ()
     assert settings.serve_files is False
+    assert settings.uploads_expire == timedelta(hours=24)
     everywhere = settings.for_collection("b", "c")
     assert everywhere.folder.fill(bucket_id="b", collection_id="c") == ""
     assert everywhere.keep_old_files is False
@@ -46,6 +49,15 @@ def test_the_defaults():
     assert everywhere.extensions == frozenset()
     assert everywhere.mimetypes == {}
     assert everywhere.max_size_bytes == 0
+
+
+def test_uploads_expire_after_a_length_of_time():
+    assert read(**{"uploads.expires": "90m"}).uploads_expire == timedelta(minutes=90)
+
+
+@pytest.mark.parametrize("value", ["", "24", "h", "1.5h", "-1h", "0s", "999999w", "1 h"])
+def test_a_length_of_time_that_cannot_be_right(value):
+    stopped("kinto.attachment.uploads.expires should be ", **{"uploads.expires": value})
 
 
 def test_the_storage_is_the_one_that_is_configured():

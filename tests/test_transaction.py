@@ -148,6 +148,7 @@ class Request:
     """What ``release()`` asks of a request."""
 
     tm = transaction.manager
+    environ = {"tm.active": True}
 
 
 def test_the_hooks_of_a_transaction_that_is_released_are_carried_over(storage):

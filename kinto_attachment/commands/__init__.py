@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,10 +20,8 @@ from pyramid.paster import bootstrap
 from kinto_attachment.commands import check, gc, rebase
 from kinto_attachment.commands.report import Report
 from kinto_attachment.commands.site import Refused, Site
-from kinto_attachment.definitions import Wrong, base_url
+from kinto_attachment.definitions import Wrong, base_url, duration
 from kinto_attachment.storage import StorageUnavailable
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 _EPILOG = """\
 Exit status: 0 if all is well, 1 if something is wrong, 2 if the command could not do its work.
@@ -141,11 +138,10 @@ def _add_file_options(command: argparse.ArgumentParser) -> None:
 
 
 def _age(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"should be like 24h or 30d, not {text!r}")
-    number, unit = match.groups()
-    return timedelta(**{_UNITS[unit]: int(number)})
+    try:
+        return duration(text)
+    except Wrong as wrong:
+        raise argparse.ArgumentTypeError(f"{wrong}, not {text!r}") from None
 
 
 def _base_url(text: str) -> str:

@@ -12,11 +12,6 @@ from kinto_attachment.references import FILES, HOLDINGS, Holder, References
 class Rows(References):
     """What only those do who look after all the files."""
 
-    def shown_by(self, holder: Holder) -> str | None:
-        """The name of the file of ours that the record shows, whatever the rows have."""
-        attachment = (self.record(holder) or {}).get("attachment")
-        return self._name_of(attachment, self._read(HOLDINGS, holder.uri))
-
     def mend(self, name: str, suspects: Iterable[Holder]) -> None:
         """Make the row of a file, and what is known of ``suspects``, match what records show.
 

@@ -19,6 +19,19 @@ def test_the_capability_is_listed(app):
         "description": "Add file attachments to records",
         "url": "https://github.com/Kinto/kinto-attachment/",
         "base_url": "https://files.example.org/",
+        "resumable": {
+            "protocol": "tus",
+            "version": "1.0.0",
+            "extensions": [
+                "creation",
+                "creation-with-upload",
+                "creation-defer-length",
+                "termination",
+                "expiration",
+                "checksum",
+            ],
+            "max_size": None,
+        },
     }
 
 

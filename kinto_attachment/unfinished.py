@@ -1,0 +1,179 @@
+"""The uploads that several requests send: one row each in Kinto's own storage backend, below the
+record that the file is for. So any node can take the next request.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from kinto.core.storage import Filter
+from kinto.core.storage.exceptions import ObjectNotFoundError
+from kinto.core.utils import COMPARISON, msec_time
+
+from kinto_attachment.locks import is_transactional, lock
+from kinto_attachment.pages import pages
+from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage.resumable import State
+from kinto_attachment.transaction import FileChanges
+
+UPLOADS = "attachments-uploads"
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# Where the backend has no row locks, it is this process that has the objects.
+_guard = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """One upload. Sizes are in bytes, times in milliseconds since 1970."""
+
+    id: str
+    record: str
+    """The URI of the record."""
+    user_id: str | None
+    """Who sends it, ``None`` if they are anonymous."""
+    filename: str
+    mimetype: str
+    metadata: str
+    """As the client has sent it."""
+    length: int | None
+    """``None`` as long as the client has not told it."""
+    state: State
+    """That of the file storage."""
+    expires: int
+    body: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """``data`` and ``permissions`` of the record."""
+    sha256: str | None = None
+    """What the whole file has to hash to."""
+    preconditions: dict[str, str] = field(default_factory=dict)
+    """Headers that have to hold in the end, too."""
+    name: str | None = None
+    """That of the file in the storage, once all of it is there."""
+    done: bool = False
+    """Whether the record has been written."""
+    owner: str | None = None
+    """Who may write to it now, and..."""
+    leased_until: int = 0
+    """...until when."""
+
+    @property
+    def stored(self) -> int:
+        """How many bytes the file storage has for certain."""
+        stored: int = self.state["offset"]
+        return stored
+
+    @property
+    def offset(self) -> int:
+        """How many bytes the client is told to have sent.
+
+        Clients take an upload for successful when that is all of it. So the last byte is not
+        acknowledged before the record has been written: they send it again, and the end is tried
+        again.
+        """
+        if self.done or self.length is None:
+            return self.stored
+        return min(self.stored, max(self.length - 1, 0))
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires <= msec_time()
+
+    def is_of(self, user_id: str | None) -> bool:
+        return self.user_id == user_id
+
+
+class UnfinishedUploads:
+    """The rows."""
+
+    def __init__(self, storage: Any) -> None:
+        """``storage`` is Kinto's storage backend."""
+        self._storage = storage
+
+    def exclusively(self) -> AbstractContextManager[Any]:
+        """While one looks at a row and changes it, nobody else does, where that does not follow
+        from ``locked()``."""
+        return nullcontext() if is_transactional(self._storage) else _guard
+
+    def get(self, record: str, upload_id: str) -> Unfinished | None:
+        """The upload to the record with the URI ``record``; ``None`` if there is no such one."""
+        if not _ID.fullmatch(upload_id):
+            return None
+        try:
+            row = self._storage.get(resource_name=UPLOADS, parent_id=record, object_id=upload_id)
+        except ObjectNotFoundError:
+            return None
+        return _upload(row)
+
+    def locked(self, record: str, upload_id: str) -> Unfinished | None:
+        """The same, and nobody changes it until the transaction ends."""
+        lock(self._storage, UPLOADS, record, upload_id)
+        return self.get(record, upload_id)
+
+    def below(self, parent_id: str) -> Iterator[Unfinished]:
+        """All the uploads to a record (its URI), or to several (a URI that ends in ``*``)."""
+        return self._below(parent_id)
+
+    def expired(self, parent_id: str = "*") -> Iterator[Unfinished]:
+        """Those that have rested for too long."""
+        return self._below(parent_id, [Filter("expires", msec_time(), COMPARISON.MAX)])
+
+    def save(self, upload: Unfinished) -> None:
+        """Write the row. Who changes one has read it ``locked()``."""
+        content = asdict(upload)
+        self._storage.update(
+            resource_name=UPLOADS,
+            parent_id=upload.record,
+            object_id=content.pop("id"),
+            obj=content,
+        )
+
+    def remove(self, upload: Unfinished) -> None:
+        """Forget the upload, and nothing else."""
+        with suppress(ObjectNotFoundError):
+            self._storage.delete(
+                resource_name=UPLOADS,
+                parent_id=upload.record,
+                object_id=upload.id,
+                with_deleted=False,
+            )
+
+    def cancel(self, upload: Unfinished, changes: FileChanges) -> None:
+        """End the upload: its row goes, and what is stored of it once that is certain."""
+        with self.exclusively():
+            found = self.locked(upload.record, upload.id)
+            if found is None:
+                return
+            self.remove(found)
+        if not found.done:
+            changes.cancel_if_committed(found.state)
+            if found.name is not None:
+                changes.delete_if_committed(found.name)
+
+    def _below(self, parent_id: str, filters: list[Filter] | None = None) -> Iterator[Unfinished]:
+        for row in pages(self._storage, UPLOADS, parent_id, filters):
+            upload = _upload(row)
+            # To Kinto, more characters than the last "*" may stand for others.
+            if parent_id.endswith("*"):
+                if upload.record.startswith(parent_id[:-1]):
+                    yield upload
+            elif upload.record == parent_id:
+                yield upload
+
+
+def needed(files: FileStorage, upload: Unfinished) -> frozenset[str]:
+    """What an upload needs of that which no record shows: names that ``files.list()`` may yield,
+    and ids of what ``files.incomplete()`` may."""
+    if upload.done:
+        return frozenset()
+    names = () if upload.name is None else (upload.name,)
+    return files.needed(upload.state).union(names)
+
+
+def _upload(row: dict[str, Any]) -> Unfinished:
+    return Unfinished(**{item.name: row[item.name] for item in fields(Unfinished)})
