@@ -49,8 +49,7 @@ class LocalStorage(FileStorage, LocalFileStorage):
         content_type: str = "application/octet-stream",
         size: int | None = None,
     ) -> StagedFile:
-        name = names.randomized(filename) if randomize else names.safe(filename)
-        return LocalStagedFile(self._root, names.join(folder, name))
+        return LocalStagedFile(self._root, names.stored(filename, folder, randomize=randomize))
 
     def create(
         self,
@@ -61,9 +60,8 @@ class LocalStorage(FileStorage, LocalFileStorage):
         content_type: str = "application/octet-stream",
         size: int | None = None,
     ) -> State:
-        name = names.randomized(filename) if randomize else names.safe(filename)
-        joined = names.join(folder, name)
-        return local_resumable.create(self._root, joined, keep_name=not randomize)
+        name = names.stored(filename, folder, randomize=randomize)
+        return local_resumable.create(self._root, name, keep_name=not randomize)
 
     def resume(self, state: State) -> ResumableFile:
         return local_resumable.LocalResumableFile(self._root, state)

@@ -86,6 +86,11 @@ def join(folder: str, name: str) -> str:
     return joined
 
 
+def stored(filename: str, folder: str, *, randomize: bool) -> str:
+    """Return the name, with its folder, that a file should get. Raises what ``join`` raises."""
+    return join(folder, randomized(filename) if randomize else safe(filename))
+
+
 def is_inside(name: str, encoding_errors: str = "strict") -> bool:
     """Whether ``name`` can be the name of a stored file: a relative path without empty, ``.`` or
     ``..`` segments or a NUL, that can be written in UTF-8.

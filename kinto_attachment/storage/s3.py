@@ -64,10 +64,9 @@ class S3Storage(FileStorage, S3FileStorage):
     ) -> StagedFile:
         """Start a new file. ``acl`` is used in place of the storage's own; the rest, and what is
         raised, is in ``FileStorage``."""
-        name = names.randomized(filename) if randomize else names.safe(filename)
         return S3StagedFile(
             self._bucket,
-            names.join(folder, name),
+            names.stored(filename, folder, randomize=randomize),
             keep_name=not randomize,
             attributes=self._attributes(content_type, acl),
             size=size,
@@ -83,10 +82,9 @@ class S3Storage(FileStorage, S3FileStorage):
         size: int | None = None,
         acl: str | None = None,
     ) -> State:
-        name = names.randomized(filename) if randomize else names.safe(filename)
         return s3_resumable.create(
             self._bucket,
-            names.join(folder, name),
+            names.stored(filename, folder, randomize=randomize),
             keep_name=not randomize,
             attributes=self._attributes(content_type, acl),
             size=size,

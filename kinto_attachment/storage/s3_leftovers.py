@@ -38,7 +38,12 @@ class Leftovers:
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
-        self._bucket.client.delete_object(Bucket=self._bucket.name, Key=key)
+        try:
+            self._bucket.client.delete_object(Bucket=self._bucket.name, Key=key)
+        except ClientError as error:
+            # AWS does not tell whether there was an object. Google's server does.
+            if error_code(error) != "NoSuchKey":
+                raise
 
     def write_note(self, name: str) -> None:
         """Make a note that the file is about to be stored as ``name``, or of no name yet."""
@@ -85,7 +90,7 @@ class Leftovers:
 
     def _abort_uploads(self) -> None:
         pages = self._bucket.client.get_paginator("list_multipart_uploads")
+        # Nobody else's name starts like that: there is a UUID in it.
         for page in pages.paginate(Bucket=self._bucket.name, Prefix=self.upload_key):
             for entry in page.get("Uploads", ()):
-                if entry["Key"] == self.upload_key:
-                    abort(self._bucket, entry["Key"], entry["UploadId"])
+                abort(self._bucket, entry["Key"], entry["UploadId"])

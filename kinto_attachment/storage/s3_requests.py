@@ -6,7 +6,7 @@ Their content is in memory, in buffers that go back to the system as soon as the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from mmap import mmap
@@ -106,17 +106,28 @@ class PartsUpload:
     """
 
     def __init__(
-        self, bucket: Bucket, key: str, upload_id: str, *, count: int = 0, size: int = 0
+        self,
+        bucket: Bucket,
+        key: str,
+        upload_id: str,
+        *,
+        count: int = 0,
+        size: int = 0,
+        etags: Mapping[int, str] | None = None,
     ) -> None:
         """Go on with an upload of which other processes have sent ``count`` parts, ``size``
-        bytes."""
+        bytes; ``etags`` are their ``sent_again``."""
         self.key = key
         self.id = upload_id
         self.count = count
         self.size = size
+        self.sent_again = dict(etags or {})
+        """The ETags of parts, by their numbers, whose place somebody has filled before with
+        something else. SeaweedFS keeps both, and lists both."""
         self._bucket = bucket
         # By the parts' numbers, which start at 1.
-        self._etags: dict[int, str] = {}
+        self._etags = dict(self.sent_again)
+        self._sent_before: dict[int, set[str]] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kinto-attachment-s3")
         self._on_its_way: Future[str] | None = None
         self._sent: Part | None = None
@@ -150,10 +161,12 @@ class PartsUpload:
         on_its_way, self._on_its_way = self._on_its_way, None
         if on_its_way is not None:
             try:
-                self._etags[self.count] = on_its_way.result()
+                etag = self._etags[self.count] = on_its_way.result()
             finally:
                 # Its error refers to this frame: a cycle, that only the collector would free.
                 del on_its_way
+            if self._sent_before.get(self.count, {etag}) != {etag}:
+                self.sent_again[self.count] = etag
 
     def copy(self, source: Whole) -> None:
         """Take all parts from an object, within S3."""
@@ -168,10 +181,12 @@ class PartsUpload:
             )
             self._etags[self.count] = copied["CopyPartResult"]["ETag"]
 
-    def exists(self) -> bool:
-        """Whether it is neither complete nor aborted."""
+    def look_up(self) -> bool:
+        """Find out whether it is neither complete nor aborted, and which parts there are after
+        those that count: a killed process has sent them."""
         try:
-            self._bucket.client.list_parts(**self._upload, MaxParts=1)
+            for number, _, etag in self._listed(after=self.count):
+                self._sent_before.setdefault(number, set()).add(etag)
         except ClientError as error:
             if error_code(error) != "NoSuchUpload":
                 raise
@@ -182,13 +197,14 @@ class PartsUpload:
         """Ask S3 for the parts that other processes have sent; whether all are there. The part of
         a number has ``size_of(number)`` bytes."""
         if len(self._etags) < self.count:
-            pages = self._bucket.client.get_paginator("list_parts").paginate(**self._upload)
-            for page in pages:
-                for part in page.get("Parts", ()):
-                    number = part["PartNumber"]
-                    # A killed process may have sent more than the state says.
-                    if number <= self.count and part["Size"] == size_of(number):
-                        self._etags.setdefault(number, part["ETag"])
+            found: dict[int, set[str]] = {}
+            for number, size, etag in self._listed():
+                if number <= self.count and size == size_of(number):
+                    found.setdefault(number, set()).add(etag)
+            for number, (etag, *others) in found.items():
+                # Which one of several is the right one, nobody knows.
+                if not others:
+                    self._etags.setdefault(number, etag)
         return len(self._etags) == self.count
 
     def complete(self, **condition: str) -> None:
@@ -214,6 +230,13 @@ class PartsUpload:
         self._on_its_way = None
         if self._sent is not None:
             self._sent.close()
+
+    def _listed(self, after: int = 0) -> Iterator[tuple[int, int, str]]:
+        """Number, size and ETag of the parts."""
+        pages = self._bucket.client.get_paginator("list_parts")
+        for page in pages.paginate(**self._upload, PartNumberMarker=after):
+            for part in page.get("Parts", ()):
+                yield part["PartNumber"], part["Size"], part["ETag"]
 
     def _send(self, number: int, part: Part) -> str:
         part.seek(0)

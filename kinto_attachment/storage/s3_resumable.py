@@ -1,7 +1,7 @@
 """A file on S3 that several requests send: a multipart upload that stays from one to the next.
 
 Where the parts begin and end follows from their numbers alone. So whoever sends a part again, from
-an older state, puts the same bytes in the same place. What is left over at a checkpoint, less than
+an older state, puts it in the place of the first one. What is left over at a checkpoint, less than
 a part, is kept as a hidden object, the *tail*, until the next process reads it back.
 """
 
@@ -72,6 +72,7 @@ def create(
         "upload_id": None,
         "offset": 0,
         "tails": [],
+        "etags": {},
     }
     leftovers = Leftovers(bucket, state)
     with bucket.errors(f"write to {name!r}"), contextlib.ExitStack() as undo:
@@ -128,7 +129,12 @@ class S3ResumableFile(ResumableFile):
         self._parts: PartsUpload | None = None
         if state["upload_id"] is not None:
             self._parts = PartsUpload(
-                bucket, self._leftovers.upload_key, state["upload_id"], count=count
+                bucket,
+                self._leftovers.upload_key,
+                state["upload_id"],
+                count=count,
+                size=self.offset - tail,
+                etags={int(number): etag for number, etag in state["etags"].items()},
             )
         self._tails = Tails(bucket, self._leftovers, state)
         # What a finish() that was killed has made.
@@ -192,17 +198,17 @@ class S3ResumableFile(ResumableFile):
         return 1 if self._parts is None else self._parts.count + 1
 
     def _now(self) -> State:
-        return {
-            **self._state,
-            "offset": self.offset,
-            "upload_id": None if self._parts is None else self._parts.id,
-            "tails": self._tails.numbers,
-        }
+        state = {**self._state, "offset": self.offset, "tails": self._tails.numbers}
+        if self._parts is not None:
+            state["upload_id"] = self._parts.id
+            # A number is no key in JSON.
+            state["etags"] = {str(part): etag for part, etag in self._parts.sent_again.items()}
+        return state
 
     def _take_up(self, number: int, tail: int) -> bool:
         """Read the tail; whether everything is there."""
         if self._parts is not None:
-            if not self._parts.exists():
+            if not self._parts.look_up():
                 return False
         elif not tail:
             return self._leftovers.read_note() is not None

@@ -18,6 +18,7 @@ import pytest
 
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
+from tests.storage.conftest import open_files
 
 UMASK = 0o027
 
@@ -59,15 +60,6 @@ def store(storage: LocalStorage, content: bytes = b"content", **options: Any) ->
 
 def everything(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
-
-
-def open_files() -> list[str]:
-    """What this process has open, by descriptor."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.append(str(entry.readlink()))
-    return found
 
 
 def failing(error: int) -> Callable[..., Any]:
@@ -182,6 +174,7 @@ def test_a_process_killed_by_the_kernel_leaves_a_part_and_nothing_else(root: Pat
     script = f"""
 import os, signal
 from kinto_attachment.storage.local import LocalStorage
+from tests.storage.conftest import open_files
 staged = LocalStorage({str(root)!r}).stage("a.txt", folder="f", randomize=False)
 staged.write(b"content")
 os.kill(os.getpid(), signal.SIGKILL)
@@ -451,6 +444,7 @@ def test_a_name_that_is_not_utf_8_can_be_listed_and_deleted(
 def test_two_processes_keep_apart(root: Path) -> None:
     script = f"""
 from kinto_attachment.storage.local import LocalStorage
+from tests.storage.conftest import open_files
 storage = LocalStorage({str(root)!r})
 for _ in range(50):
     staged = storage.stage("a.txt", folder="f", randomize=False)
