@@ -38,7 +38,7 @@ setup(
     install_requires=[
         "boto3>=1.36",
         "colander>=2.0",
-        "kinto>=26.0",
+        "kinto>=26.3.3",
         "multipart>=2.0",
         "pyramid>=2.0",
         "pyramid_storage>=2.0",

@@ -18,6 +18,7 @@ def includeme(config: Any) -> None:
     - adds the ``attachment`` endpoint to records, and to those of the default bucket, with
       resumable uploads below it;
     - follows what happens to records, so that files go with the last record that holds them;
+    - takes over what earlier versions left, when ``kinto migrate`` runs;
     - announces itself: capability, public setting, heartbeat, metrics.
     """
     # Nothing here is of use to setup.py, or before Kinto knows its settings.
@@ -25,7 +26,7 @@ def includeme(config: Any) -> None:
     from pyramid.events import ApplicationCreated
     from pyramid_storage.interfaces import IFileStorage
 
-    from kinto_attachment import default_bucket, flush, listeners, serving, tus, views
+    from kinto_attachment import default_bucket, flush, listeners, migrations, serving, tus, views
     from kinto_attachment.heartbeat import heartbeat
     from kinto_attachment.settings import Settings
 
@@ -41,6 +42,7 @@ def includeme(config: Any) -> None:
     serving.register(config)
     listeners.register(config)
     flush.register(config)
+    migrations.register(config, settings)
 
     config.add_api_capability(
         "attachments",

@@ -15,7 +15,7 @@ from pyramid.httpexceptions import HTTPNotFound
 from kinto_attachment import records
 from kinto_attachment.authorization import AttachmentContext, ask_again
 from kinto_attachment.forms import FILE
-from kinto_attachment.locks import is_transactional, lock, lock_existence
+from kinto_attachment.locks import is_transactional
 from kinto_attachment.preconditions import Preconditions
 from kinto_attachment.references import Holder, References
 from kinto_attachment.settings import Settings
@@ -69,7 +69,6 @@ class Attachments:
         create_parents = self._request.context.create_parents
         if create_parents is not None:
             create_parents()
-        self._lock()
         return ask_again(self._request)
 
     def detach(self, preconditions: Preconditions) -> None:
@@ -78,7 +77,6 @@ class Attachments:
         Raises Kinto's 404 if there is no such record, 412 if it is another one than the client
         believes, and 400 if its schema requires an attachment.
         """
-        self._lock()
         context = ask_again(self._request)
         record = context.current_object
         if record is None:
@@ -106,13 +104,6 @@ class Attachments:
             self._changes.keep_new()
         else:
             self.references.forget(name)
-
-    def _lock(self) -> None:
-        ids = self._request.matchdict
-        holder = self._holder()
-        bucket_uri = f"/buckets/{holder.bucket_id}"
-        lock_existence(self._storage, "collection", bucket_uri, ids["collection_id"])
-        lock(self._storage, "record", holder.parent_id, holder.record_id)
 
     def _holder(self) -> Holder:
         return Holder.of(self._request.matchdict)

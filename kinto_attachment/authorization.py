@@ -18,6 +18,7 @@ from kinto.core.utils import instance_uri
 from kinto.views import object_exists_or_404, raise_404_if_invalid_id
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 
+from kinto_attachment.locks import lock, lock_existence
 from kinto_attachment.references import Holder
 from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 
@@ -37,8 +38,11 @@ class AttachmentContext(RouteFactory):
     collection: dict[str, Any] | None = None
     """The collection; ``None`` where the default bucket will create it."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, *, locked: bool = False) -> None:
+        """With ``locked``, until the transaction ends the record does not change, nor does the
+        collection go."""
         super().__init__(request)
+        self._locked = locked
         self.create_parents: Callable[[], None] | None = getattr(request, "create_parents", None)
         """Creates bucket and collection where they do not exist: set for the default bucket."""
         self.endpoint: str = request.path
@@ -71,17 +75,24 @@ class AttachmentContext(RouteFactory):
         raise_404_if_invalid_id(request, "bucket", _whole(ids["bucket_id"]))
         raise_404_if_invalid_id(request, "collection", _whole(ids["collection_id"]))
         try:
-            collection: dict[str, Any] = object_exists_or_404(
-                request,
-                resource_name="collection",
-                parent_id=self.bucket_uri,
-                object_id=ids["collection_id"],
-            )
+            return self._read_collection(request, ids["collection_id"])
         except HTTPNotFound:
             if self.create_parents is None:
                 raise
             return None
-        return collection
+
+    def _read_collection(self, request: Any, collection_id: str) -> dict[str, Any]:
+        storage = request.registry.storage
+        collection: dict[str, Any] | None = None
+        if self._locked:
+            collection = lock_existence(storage, "collection", self.bucket_uri, collection_id)
+        # Kinto's own 404 where there is nothing to lock.
+        return collection or object_exists_or_404(
+            request,
+            resource_name="collection",
+            parent_id=self.bucket_uri,
+            object_id=collection_id,
+        )
 
     def has_valid_id(self, request: Any) -> bool:
         """Whether a record may have that id."""
@@ -90,10 +101,14 @@ class AttachmentContext(RouteFactory):
         return bool(generator.match(_whole(self.record_id)))
 
     def _find_record(self, request: Any) -> dict[str, Any] | None:
-        if not self.has_valid_id(request):
-            return None
+        return self._read_record(request) if self.has_valid_id(request) else None
+
+    def _read_record(self, request: Any) -> dict[str, Any] | None:
+        storage = request.registry.storage
+        if self._locked:
+            return lock(storage, "record", self.collection_uri, self.record_id)
         try:
-            record: dict[str, Any] = request.registry.storage.get(
+            record: dict[str, Any] = storage.get(
                 resource_name="record", parent_id=self.collection_uri, object_id=self.record_id
             )
         except ObjectNotFoundError:
@@ -121,8 +136,8 @@ class UploadContext(AttachmentContext):
     upload: Unfinished | None = None
     """The upload, if there is such a one."""
 
-    def __init__(self, request: Any) -> None:
-        super().__init__(request)
+    def __init__(self, request: Any, *, locked: bool = False) -> None:
+        super().__init__(request, locked=locked)
         self.endpoint = self.endpoint.rsplit("/uploads/", 1)[0]
 
     def _needed(self, request: Any) -> tuple[str, str]:
@@ -149,14 +164,14 @@ def valid_context(request: Any) -> AttachmentContext:
 
 
 def ask_again(request: Any) -> AttachmentContext:
-    """Look at the record once more, and ask again whether the user may do what is asked.
+    """Lock the record, look at it once more, and ask again whether the user may do what is asked.
 
     Principals and parents that Kinto remembers for the time of a request are read anew.
     Raises ``HTTPForbidden``, of which Kinto makes a 401 or a 403, and Kinto's 404.
     """
     for kind in ("buckets", "collections"):
         request.bound_data.pop(kind, None)
-    context: AttachmentContext = type(request.context)(request)
+    context: AttachmentContext = type(request.context)(request, locked=True)
     principals = _principals_now(request)
     context.get_prefixed_principals = lambda: principals
     if not request.has_permission(DYNAMIC, context):

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any, Protocol
 
-_CHUNK_BYTES = 128 * 1024
+# A small form is read at once; much behind its end is seen to be too much.
+_FIRST_CHUNK_BYTES = 128 * 1024
+# Gunicorn receives 1 MiB at a time, and copies what is left of it after each smaller read.
+CHUNK_BYTES = 512 * 1024
 
 
 class MalformedBody(Exception):
@@ -57,8 +60,10 @@ def chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
     It may end early. Raises ``ConnectionLost`` where the server tells so.
     """
     remaining = length
+    largest = _FIRST_CHUNK_BYTES
     while remaining is None or remaining > 0:
-        size = _CHUNK_BYTES if remaining is None else min(_CHUNK_BYTES, remaining)
+        size = largest if remaining is None else min(largest, remaining)
+        largest = CHUNK_BYTES
         try:
             chunk = stream.read(size)
         except OSError as error:
@@ -68,3 +73,5 @@ def chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
         if remaining is not None:
             remaining -= len(chunk)
         yield chunk
+        # Not held while the next one is read.
+        del chunk

@@ -48,9 +48,15 @@ def snapshot(storage: Any) -> Iterator[Any]:
     """
     engine = storage.client.session_factory().get_bind()
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with errors(), engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """Raise Kinto's ``BackendError`` where SQLAlchemy raises errors of its own."""
     try:
-        with engine.connect().execution_options(**options) as connection:
-            yield connection
+        yield
     except sqlalchemy.exc.SQLAlchemyError as error:
         message = f"the database cannot be read: {getattr(error, 'orig', None) or error}"
         raise BackendError(original=error, message=message) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import unquote
@@ -20,14 +20,12 @@ from multipart import (
     parse_options_header,
 )
 
-from kinto_attachment.bodies import MalformedBody, Stream, chunks
+from kinto_attachment.bodies import CHUNK_BYTES, MalformedBody, Stream, chunks
 
 FILE = "attachment"
 FIELDS = ("data", "permissions")
 MAX_FIELD_BYTES = 1024 * 1024
 
-# More than that is not held back.
-_CHUNK_BYTES = 128 * 1024
 # A rest shorter than this is parsed together with what comes before it.
 _TAIL_BYTES = 1024
 # RFC 5987, section 3.2.1: the charsets that a recipient has to know.
@@ -99,11 +97,9 @@ def read_form(
         )
         with parser:
             for chunk in _chunks(stream, length):
-                for event in parser.parse(chunk):
-                    if isinstance(event, MultipartSegment):
-                        form.start(event)
-                    elif event is not None:
-                        form.receive(event)
+                form.take(parser.parse(chunk))
+                # Not in memory any more while the next one is read.
+                del chunk
     except MultipartError as error:
         raise MalformedForm(f"body: {error.args[0]}.") from None
     if form.file is None:
@@ -121,7 +117,15 @@ class _Form(Generic[AnySink]):
         """What takes the next bytes of the part that came last."""
         self._open_file = open_file
 
-    def start(self, part: MultipartSegment) -> None:
+    def take(self, events: Iterable[MultipartSegment | bytes | None]) -> None:
+        """Take what the parser has found."""
+        for event in events:
+            if isinstance(event, MultipartSegment):
+                self._start(event)
+            elif event is not None:
+                self.receive(event)
+
+    def _start(self, part: MultipartSegment) -> None:
         if part.name == FILE:
             if self.file is not None:
                 raise UnexpectedPart("Only one attachment is accepted.")
@@ -158,12 +162,19 @@ def _chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
     The strict parser refuses a chunk that comes after the last boundary. Many clients end the body
     with CRLF, so a short rest is never left alone.
     """
+    remaining = length
     held = b""
     for chunk in chunks(stream, length):
-        if held and (len(chunk) >= _TAIL_BYTES or len(held) > _CHUNK_BYTES):
+        if remaining is not None:
+            remaining -= len(chunk)
+        if held and (len(chunk) >= _TAIL_BYTES or len(held) > CHUNK_BYTES):
             yield held
             held = b""
         held += chunk
+        del chunk
+        if remaining is not None and remaining >= _TAIL_BYTES:
+            yield held
+            held = b""
     if held:
         yield held
 

@@ -5,6 +5,10 @@ file's name, has what is known of the file and the URIs of the records that hold
 under the digest of the record's URI, has the name of the file that the record holds. Rows are only
 ever read by their key, so nothing here slows as files add up.
 
+Files of earlier versions come with what their records said of them, which may be less or more: a
+file row then lacks something (``None``), or has more under ``extra``; a holding has under
+``shown`` what its record alone says.
+
 ``sync()`` makes the rows match a record as it is now. Whoever changes who holds a file locks its
 row first and then looks, so that of two who do it at once the second sees what the first did. The
 row of a file that went stays, marked ``gone``: who copied the record in the meantime is told.
@@ -13,9 +17,10 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kinto.core.storage.exceptions import ObjectNotFoundError
@@ -30,8 +35,8 @@ from kinto_attachment.uploads import Metadata
 FILES = "attachments"
 HOLDINGS = "attachments-holdings"
 
-_PARENT = "__attachments__"
-_ROW = "row"
+PARENT = "__attachments__"
+ROW = "row"
 
 
 class Forgery(Exception):
@@ -113,19 +118,23 @@ class References:
         With ``trusted`` any metadata may take the place of the file that the record holds.
         Raises ``Forgery``, ``FileGone``.
         """
-        held = self.held_by(holder)
+        holding = self._read(HOLDINGS, holder.uri)
+        held = None if holding is None else holding["name"]
         attachment = (self.record(holder) or {}).get("attachment")
         if attachment is None:
             if held is not None:
                 self.release(holder, held)
             return
-        name = self._name_of(attachment)
+        name = self._name_of(attachment, holding)
         if name is None:
             if held is not None:
                 if not trusted:
                     raise Forgery(holder.uri)
                 self.release(holder, held)
         elif name != held:
+            # Two records that swap their files lock both in one order.
+            for each in sorted({name, held or name}):
+                self._lock(each)
             self._hold(holder, name)
             if held is not None:
                 self._let_go(holder, held)
@@ -137,67 +146,26 @@ class References:
 
     def shown_by(self, holder: Holder) -> str | None:
         """The name of the file of ours that the record shows, whatever the rows have."""
-        return self._name_of((self.record(holder) or {}).get("attachment"))
-
-    def mend(self, name: str, suspects: Iterable[Holder]) -> None:
-        """Make the row of a file, and what is known of ``suspects``, match what records show.
-
-        Those that the row names are looked at as well. No file goes, and none comes back: a row
-        that no record is left for says so, and leaves the file to ``kinto-attachment gc``.
-        """
-        row = self._locked_file(name)
-        named = [] if row is None else [Holder.at(uri) for uri in row["holders"]]
-        looked_at = {*suspects, *named}
-        holders = {holder for holder in looked_at if self.shown_by(holder) == name}
-        for holder in looked_at:
-            if holder in holders:
-                self._write_holding(holder, name)
-            elif self.held_by(holder) == name:
-                self._delete(HOLDINGS, holder.uri)
-        if row is None:
-            return
-        row["holders"] = sorted(holder.uri for holder in holders)
-        if holders:
-            row.pop("kept", None)
-            row.pop("gone", None)
-        elif "kept" not in row and "gone" not in row:
-            keep = any(self._keeps_old_files(holder) for holder in named)
-            row["kept" if keep else "gone"] = msec_time()
-        self._write_file(row)
-
-    def condemn(self, name: str) -> bool:
-        """Whether a file that no record shows may be deleted. Who copies its metadata from now
-        on is told that it is gone."""
-        row = self._locked_file(name)
-        if row is None:
-            return True
-        if any(self.shown_by(Holder.at(uri)) == name for uri in row["holders"]):
-            return False
-        row.pop("kept", None)
-        self._write_file({**row, "holders": [], "gone": msec_time()})
-        return True
-
-    def bury(self, name: str) -> None:
-        """Forget a file that went, unless there is one of that name again."""
-        row = self._locked_file(name)
-        if row is not None and "gone" in row:
-            self._delete(FILES, name)
+        attachment = (self.record(holder) or {}).get("attachment")
+        return self._name_of(attachment, self._read(HOLDINGS, holder.uri))
 
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """The ``attachment`` attribute that the record should have, as the rows have it."""
-        held = self.held_by(holder)
-        row = held and self.file(held)
-        if not row:
+        holding = self._read(HOLDINGS, holder.uri)
+        row = holding and self.file(holding["name"])
+        if not holding or not row:
             return None
-        return _metadata(row).attachment(self._settings.location(row["name"]))
+        shown = holding.get("shown", _shown_by_holders(row))
+        return {**shown, "location": self._settings.location(row["name"])}
 
-    def _name_of(self, attachment: Any) -> str | None:
-        """The file of ours that ``attachment`` is exactly the metadata of."""
+    def _name_of(self, attachment: Any, holding: dict[str, Any] | None) -> str | None:
+        """The file of ours that ``attachment`` is exactly the metadata of, in any record, or in
+        the one of ``holding``."""
         if not isinstance(attachment, dict):
             return None
         for name in self._settings.relative_names(attachment.get("location")):
             row = self.file(name)
-            if row and is_metadata_of(row, attachment):
+            if row and is_metadata_of(attachment, row, holding):
                 return name
         return None
 
@@ -232,13 +200,16 @@ class References:
         return self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files
 
     def _locked_file(self, name: str) -> dict[str, Any] | None:
-        lock(self._storage, FILES, _parent(name), _ROW)
+        self._lock(name)
         return self.file(name)
+
+    def _lock(self, name: str) -> None:
+        lock(self._storage, FILES, _parent(name), ROW)
 
     def _read(self, resource_name: str, key: str) -> dict[str, Any] | None:
         try:
             row: dict[str, Any] = self._storage.get(
-                resource_name=resource_name, parent_id=_parent(key), object_id=_ROW
+                resource_name=resource_name, parent_id=_parent(key), object_id=ROW
             )
         except ObjectNotFoundError:
             return None
@@ -250,7 +221,7 @@ class References:
             self._storage.delete(
                 resource_name=resource_name,
                 parent_id=_parent(key),
-                object_id=_ROW,
+                object_id=ROW,
                 with_deleted=False,
             )
 
@@ -258,28 +229,41 @@ class References:
         self._storage.update(
             resource_name=HOLDINGS,
             parent_id=_parent(holder.uri),
-            object_id=_ROW,
+            object_id=ROW,
             obj={"uri": holder.uri, "name": name},
         )
 
     def _write_file(self, row: dict[str, Any]) -> None:
         content = {key: value for key, value in row.items() if key not in ("id", "last_modified")}
         self._storage.update(
-            resource_name=FILES, parent_id=_parent(row["name"]), object_id=_ROW, obj=content
+            resource_name=FILES, parent_id=_parent(row["name"]), object_id=ROW, obj=content
         )
 
 
-def is_metadata_of(row: dict[str, Any], attachment: dict[str, Any]) -> bool:
-    """Whether ``attachment`` is exactly the metadata of the file, wherever it says that it is."""
-    expected = _metadata(row).attachment(attachment["location"])
+def is_metadata_of(
+    attachment: dict[str, Any], row: dict[str, Any], holding: dict[str, Any] | None
+) -> bool:
+    """Whether ``attachment`` is exactly the metadata of the file of ``row``, wherever it says that
+    it is; ``holding`` is that of its record, if there is one."""
+    metadata = {key: value for key, value in attachment.items() if key != "location"}
+    if _is_same(metadata, _shown_by_holders(row)):
+        return True
+    own = holding.get("shown") if holding and holding["name"] == row["name"] else None
+    return own is not None and _is_same(metadata, own)
+
+
+def _is_same(one: Any, other: Any) -> bool:
     # In Python, though not in JSON, 1 is equal to 1.0 and to true.
-    return attachment == expected and type(attachment["size"]) is int
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _metadata(row: dict[str, Any]) -> Metadata:
-    return Metadata(**{key: row[key] for key in ("filename", "hash", "mimetype", "size")})
+def _shown_by_holders(row: dict[str, Any]) -> dict[str, Any]:
+    """The ``attachment`` attribute of the file's holders, without its location."""
+    known = {field.name: row[field.name] for field in fields(Metadata)}
+    shown = {key: value for key, value in known.items() if value is not None}
+    return {**shown, **row.get("extra", {})}
 
 
 def _parent(key: str) -> str:
     # Kinto takes a parent for a pattern when it has a "*", and for a regular expression in memory.
-    return f"{_PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"

@@ -65,7 +65,8 @@ def get_file(request: Any) -> Response:
         conditional_response=True,
         content_length=stored.size,
     )
-    response.headers["Content-Type"] = row["mimetype"]
+    # Of files of earlier versions not everything may be known.
+    response.headers["Content-Type"] = row["mimetype"] or "application/octet-stream"
     response.etag = row["hash"]
     response.last_modified = stored.modified
     response.accept_ranges = "bytes"

@@ -87,6 +87,11 @@ class Settings:
             return S3Storage(self.stored_in, base_url=self.base_url)
         return LocalStorage(self.stored_in, base_url=self.base_url)
 
+    @property
+    def keeps_old_files(self) -> bool:
+        """Whether old files are kept in any collection."""
+        return any(each.keep_old_files for each in (self.everywhere, *self.resources.values()))
+
     def for_collection(self, bucket_id: str, collection_id: str) -> CollectionSettings:
         """What holds for that collection: its own settings, else its bucket's, else all's."""
         return (
@@ -99,12 +104,18 @@ class Settings:
         """The ``location`` attribute of a file, from its relative name."""
         return f"{self.base_url}{name}"
 
+    @property
+    def base_urls(self) -> list[str]:
+        """What locations may start with, the longest first; not empty, but they may be relative,
+        too."""
+        bases = {self.base_url, self.extra_base_url, *self.former_base_urls} - {""}
+        return sorted(bases, key=len, reverse=True)
+
     def relative_names(self, location: Any) -> Iterator[str]:
         """The names that a ``location`` may stand for, under this base URL, and former ones."""
         if not isinstance(location, str):
             return
-        bases = {self.base_url, self.extra_base_url, *self.former_base_urls} - {""}
-        for base in sorted(bases, key=len, reverse=True):
+        for base in self.base_urls:
             if location.startswith(base):
                 yield location.removeprefix(base)
         if not location.startswith("/") and "://" not in location:

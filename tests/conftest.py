@@ -25,6 +25,8 @@ from kinto.core.storage.postgresql.client import _CLIENTS
 from tests.servers.kinto import LiveKinto
 from tests.servers.postgresql import PostgreSQL
 
+pytest_plugins = ["tests.left_out"]
+
 Settings = dict[str, Any]
 
 # Created in every session with Kinto's tables, and copied where a test wants a database.
@@ -37,6 +39,7 @@ DELETE FROM objects;
 DELETE FROM timestamps;
 DELETE FROM user_principals;
 DELETE FROM access_control_entries;
+DELETE FROM metadata WHERE name = 'kinto_attachment_taken_over';
 """
 
 
@@ -67,8 +70,8 @@ class KintoApp(webtest.TestApp):
 class KintoDatabase:
     """A database with Kinto's tables; ``settings`` are those of a Kinto that uses it."""
 
-    def __init__(self, server: PostgreSQL, name: str) -> None:
-        self.url = server.create_database(name, TEMPLATE)
+    def __init__(self, server: PostgreSQL, name: str, template: str = TEMPLATE) -> None:
+        self.url = server.create_database(name, template)
         self.settings = _postgresql_settings(self.url)
         self._drop = functools.partial(server.drop_database, name)
         self._connection = server.connect(name)
@@ -227,13 +230,14 @@ def kinto_database(postgresql: PostgreSQL) -> Iterator[KintoDatabase]:
 
 
 @pytest.fixture
-def new_database(postgresql: PostgreSQL) -> Iterator[Callable[[], KintoDatabase]]:
+def new_database(postgresql: PostgreSQL) -> Iterator[Callable[..., KintoDatabase]]:
     """``new_database()`` creates an empty database for this test alone, where Kinto opens
-    connections of its own; ``settings`` of it go to ``make_app`` or ``live_kinto``."""
+    connections of its own; ``settings`` of it go to ``make_app`` or ``live_kinto``. It may be a
+    copy of another ``template``."""
     created = []
 
-    def create() -> KintoDatabase:
-        created.append(KintoDatabase(postgresql, f"kinto_{next(_numbers)}"))
+    def create(template: str = TEMPLATE) -> KintoDatabase:
+        created.append(KintoDatabase(postgresql, f"kinto_{next(_numbers)}", template))
         return created[-1]
 
     yield create

@@ -114,15 +114,15 @@ def _mismatches(inventory: Inventory) -> Iterator[tuple[str, dict[str, Any]]]:
 def _repair(site: Site, inventory: Inventory) -> int:
     count = 0
     for name, group in groupby(inventory.mismatches(), key=itemgetter(0)):
-        with site.references() as references:
-            references.mend(name, [Holder.at(uri) for _, uri, _ in group if uri is not None])
+        with site.rows() as rows:
+            rows.mend(name, [Holder.at(uri) for _, uri, _ in group if uri is not None])
         count += 1
     return count
 
 
 def _still_shows(site: Site, uri: str, attachment: dict[str, Any]) -> bool:
-    with site.references() as references:
-        record = references.record(Holder.at(uri))
+    with site.rows() as rows:
+        record = rows.record(Holder.at(uri))
     return record is not None and record.get("attachment") == attachment
 
 

@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 
 from kinto_attachment.commands.inventory import Inventory, Unreferenced
 from kinto_attachment.commands.report import Report, progress
-from kinto_attachment.commands.site import Site
+from kinto_attachment.commands.site import Refused, Site, matcher
+from kinto_attachment.migrations import waiting_links
 from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage.resumable import IncompleteUpload
 
 # Rows that are locked at a time.
 _BATCH = 100
@@ -27,13 +29,19 @@ _Item = TypeVar("_Item")
 
 
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
-    """Delete, or tell. Returns whether nothing failed."""
+    """Delete, or tell. Returns whether nothing failed. Raises ``Refused``."""
+    if waiting := waiting_links(site.kinto_storage):
+        raise Refused(
+            f"{waiting} attachments of an earlier version of kinto-attachment have not been taken"
+            " over: run kinto migrate first."
+        )
     started = datetime.now(timezone.utc)
     collector = _Collector(site, report) if options.delete else _Teller(report)
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
         collector.collect(_doomed(inventory, started, options))
         collector.forget(inventory.gone(started - options.older_than))
+    collector.abort(_abandoned(site, started, options))
     counts |= collector.counts
     report.close(counts, ok=not collector.failed)
     return not collector.failed
@@ -47,6 +55,15 @@ def _doomed(
             options.kept_older_than and file.kept < started - options.kept_older_than
         ):
             yield file
+
+
+def _abandoned(
+    site: Site, started: datetime, options: argparse.Namespace
+) -> Iterator[IncompleteUpload]:
+    is_excluded = matcher(options.exclude)
+    for upload in site.files.incomplete():
+        if upload.started < started - options.older_than and not is_excluded(upload.name):
+            yield upload
 
 
 class _Teller:
@@ -67,6 +84,13 @@ class _Teller:
     def forget(self, names: Iterable[str]) -> None:
         self.counts["rows to forget"] = sum(1 for _ in names)
 
+    def abort(self, uploads: Iterable[IncompleteUpload]) -> None:
+        self.counts["uploads to abort"] = 0
+        for upload in uploads:
+            self.counts["uploads to abort"] += 1
+            sentence = f"{upload.name}: an upload of {upload.started} would be aborted"
+            self._report.finding(sentence, **_fields_of(upload), aborted=False)
+
 
 class _Collector:
     """Deletes."""
@@ -81,8 +105,8 @@ class _Collector:
         with ThreadPoolExecutor(_THREADS) as threads:
             for batch in _batches(progress(doomed, "deleted")):
                 # Committed first: who copies a record from now on is told that its file is gone.
-                with self._site.references() as references:
-                    condemned = [file for file in batch if references.condemn(file.name)]
+                with self._site.rows() as rows:
+                    condemned = [file for file in batch if rows.condemn(file.name)]
                 for file, error in zip(
                     condemned, threads.map(self._delete, condemned), strict=True
                 ):
@@ -90,10 +114,25 @@ class _Collector:
 
     def forget(self, names: Iterable[str]) -> None:
         for batch in _batches(names):
-            with self._site.references() as references:
+            with self._site.rows() as rows:
                 for name in batch:
-                    references.bury(name)
+                    rows.bury(name)
             self.counts["rows forgotten"] += len(batch)
+
+    def abort(self, uploads: Iterable[IncompleteUpload]) -> None:
+        self.counts["uploads aborted"] = 0
+        for upload in uploads:
+            try:
+                self._site.files.abort(upload)
+            except StorageUnavailable as error:
+                self.failed += 1
+                sentence = f"{upload.name}: an upload could not be aborted: {error}"
+                fields = {"aborted": False, "error": str(error)}
+            else:
+                self.counts["uploads aborted"] += 1
+                sentence = f"{upload.name}: an upload of {upload.started} aborted"
+                fields = {"aborted": True}
+            self._report.finding(sentence, **_fields_of(upload), **fields)
 
     def _delete(self, file: Unreferenced) -> StorageUnavailable | None:
         try:
@@ -115,6 +154,10 @@ class _Collector:
 
 def _fields(file: Unreferenced) -> dict[str, Any]:
     return {"name": file.name, "size": file.size, "kept": file.kept is not None}
+
+
+def _fields_of(upload: IncompleteUpload) -> dict[str, Any]:
+    return {"name": upload.name, "upload": upload.id, "started": upload.started.isoformat()}
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:

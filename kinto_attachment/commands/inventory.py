@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from typing_extensions import Self
 
 from kinto_attachment.database import records_with_attachment, rows_of_ours, snapshot
+from kinto_attachment.migrations import taken_over
 from kinto_attachment.references import FILES, HOLDINGS, is_metadata_of
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage, StoredFile
@@ -32,7 +33,7 @@ CREATE TABLE shown (uri TEXT, rank INTEGER, name TEXT, attachment TEXT, PRIMARY 
     WITHOUT ROWID;
 CREATE TABLE rows (name TEXT PRIMARY KEY, row TEXT, kept INTEGER, gone INTEGER) WITHOUT ROWID;
 CREATE TABLE named (name TEXT, uri TEXT, PRIMARY KEY (name, uri)) WITHOUT ROWID;
-CREATE TABLE holdings (uri TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
+CREATE TABLE holdings (uri TEXT PRIMARY KEY, name TEXT, holding TEXT) WITHOUT ROWID;
 CREATE TABLE files (name TEXT PRIMARY KEY, size INTEGER, modified REAL, excluded INTEGER)
     WITHOUT ROWID;
 """
@@ -40,8 +41,9 @@ _JOINED = """
 CREATE INDEX shown_by_name ON shown (name);
 CREATE TABLE held (uri TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
 INSERT OR IGNORE INTO held
-    SELECT uri, name FROM shown JOIN rows USING (name) WHERE is_metadata_of(row, attachment)
-     ORDER BY uri, rank;
+    SELECT shown.uri, shown.name
+      FROM shown JOIN rows USING (name) LEFT JOIN holdings USING (uri)
+     WHERE is_metadata_of(attachment, row, holding) ORDER BY shown.uri, rank;
 CREATE TABLE stored (uri TEXT PRIMARY KEY, name TEXT, attachment TEXT, size INTEGER) WITHOUT ROWID;
 INSERT OR IGNORE INTO stored
     SELECT uri, name, attachment, size FROM shown JOIN files USING (name) ORDER BY uri, rank;
@@ -64,9 +66,10 @@ class Inventory:
         self._folder = tempfile.TemporaryDirectory(prefix="kinto-attachment-")
         self._database = sqlite3.connect(Path(self._folder.name) / "inventory.sqlite")
         self._database.executescript(_SCHEMA)
-        self._database.create_function("is_metadata_of", 2, _is_metadata_of, deterministic=True)
+        self._database.create_function("is_metadata_of", 3, _is_metadata_of, deterministic=True)
         self.elsewhere = 0
         """Records whose file is none of this storage, to judge by its location."""
+        self._kept_before = 0
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +92,8 @@ class Inventory:
         and ``StorageUnavailable``.
         """
         with snapshot(kinto_storage) as connection:
+            if settings.keeps_old_files:
+                self._kept_before = taken_over(connection) or 0
             records = progress(records_with_attachment(connection), "records")
             self._insert("shown", 4, self._shown(settings, records))
             rows = progress(rows_of_ours(connection, FILES), "rows of files")
@@ -97,7 +102,9 @@ class Inventory:
                 self._insert("rows", 4, [content])
                 self._insert("named", 2, ((row["name"], uri) for uri in row["holders"]))
             holdings = progress(rows_of_ours(connection, HOLDINGS), "rows of records")
-            self._insert("holdings", 2, ((row["uri"], row["name"]) for row in holdings))
+            self._insert(
+                "holdings", 3, ((row["uri"], row["name"], json.dumps(row)) for row in holdings)
+            )
         listed = progress(files.list(), "files")
         self._insert("files", 4, _described(listed, is_excluded))
         self._database.executescript(_JOINED)
@@ -140,13 +147,20 @@ class Inventory:
             yield name, records, size
 
     def unreferenced(self, before: datetime) -> Iterator[Unreferenced]:
-        """Stored files that no record shows, if they were last written ``before``."""
+        """Stored files that no record shows, if they were last written ``before``.
+
+        Earlier versions of the plugin left no row of the files that they kept: where old files
+        are kept, those without one that are older than the migration are taken for kept ones.
+        """
         query = """
-            SELECT name, size, kept FROM files LEFT JOIN rows USING (name)
-             WHERE modified < ? AND NOT excluded AND name NOT IN (SELECT name FROM shown)
+            SELECT name, size, CASE WHEN row IS NULL AND modified * 1000 < :kept_before
+                                    THEN modified * 1000 ELSE kept END
+              FROM files LEFT JOIN rows USING (name)
+             WHERE modified < :before AND NOT excluded AND name NOT IN (SELECT name FROM shown)
              ORDER BY name
         """
-        for name, size, kept in self._database.execute(query, [before.timestamp()]):
+        values = {"before": before.timestamp(), "kept_before": self._kept_before}
+        for name, size, kept in self._database.execute(query, values):
             since = None if kept is None else datetime.fromtimestamp(kept / 1000, timezone.utc)
             yield Unreferenced(name, size, since)
 
@@ -204,5 +218,7 @@ def _described(
             yield file.name, file.size, file.modified.timestamp(), is_excluded(file.name)
 
 
-def _is_metadata_of(row: str, attachment: str) -> bool:
-    return is_metadata_of(json.loads(row), json.loads(attachment))
+def _is_metadata_of(attachment: str, row: str, holding: str | None) -> bool:
+    return is_metadata_of(
+        json.loads(attachment), json.loads(row), json.loads(holding) if holding else None
+    )

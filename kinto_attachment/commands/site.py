@@ -12,8 +12,8 @@ from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.commands.inventory import Inventory
 from kinto_attachment.commands.report import progress
+from kinto_attachment.commands.rows import Rows
 from kinto_attachment.database import is_postgresql
-from kinto_attachment.references import References
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.transaction import FileChanges
@@ -45,18 +45,20 @@ class Site:
         """What is there now, without files whose names match one of ``excluded``."""
         with Inventory() as inventory:
             inventory.take(
-                self.kinto_storage, self.settings, self.files, _matcher(excluded), progress
+                self.kinto_storage, self.settings, self.files, matcher(excluded), progress
             )
             yield inventory
 
     @contextlib.contextmanager
-    def references(self) -> Iterator[References]:
+    def rows(self) -> Iterator[Rows]:
         """The rows, in a transaction of their own. No file follows it."""
         with transaction.manager:
-            yield References(self.kinto_storage, self.settings, FileChanges(self.files))
+            yield Rows(self.kinto_storage, self.settings, FileChanges(self.files))
 
 
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Tells whether a name matches one of ``patterns``, as a shell understands them."""
+
     def matches(name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 

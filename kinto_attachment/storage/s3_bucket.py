@@ -68,6 +68,8 @@ class Bucket:
         self.name = options.bucket
         self.conditional_writes = True
         """Whether the store does what ``If-None-Match: *`` asks for, as far as we know."""
+        self.spare_part = threading.Semaphore()
+        """For whoever holds two parts of an upload in memory."""
         self._client: Any = None
         self._client_pid = 0
         self._client_lock = threading.Lock()

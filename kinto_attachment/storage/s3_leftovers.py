@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from kinto_attachment.storage import names
 from kinto_attachment.storage.resumable import State
 from kinto_attachment.storage.s3_bucket import Bucket, error_code, http_status
-from kinto_attachment.storage.s3_requests import abort
+from kinto_attachment.storage.s3_requests import abort, abort_all
 
 _NOTE = "name"
 
@@ -69,7 +69,7 @@ class Leftovers:
         """Remove everything, also what a killed process has made after ``state``."""
         with contextlib.ExitStack() as steps:  # the last one first, each whatever the others do
             steps.callback(self._remove_objects)
-            steps.callback(self._abort_uploads)
+            steps.callback(abort_all, self._bucket, self.upload_key)
             # These are known, where the store does not let us look for more.
             for number in self._state["tails"]:
                 steps.callback(self.delete, self.tail(number))
@@ -87,10 +87,3 @@ class Leftovers:
             for entry in page.get("Contents", ()):
                 if entry["Key"] != self.note:
                     self.delete(entry["Key"])
-
-    def _abort_uploads(self) -> None:
-        pages = self._bucket.client.get_paginator("list_multipart_uploads")
-        # Nobody else's name starts like that: there is a UUID in it.
-        for page in pages.paginate(Bucket=self._bucket.name, Prefix=self.upload_key):
-            for entry in page.get("Uploads", ()):
-                abort(self._bucket, entry["Key"], entry["UploadId"])

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from kinto_attachment.storage.s3_bucket import Bucket, error_code, http_status
-from kinto_attachment.storage.s3_requests import Part, PartsUpload, PutUpload, Whole
+from kinto_attachment.storage.s3_requests import Part, PartsUpload, PutUpload, Whole, abort_all
 
 _MARK = "upload"
 
@@ -27,6 +27,7 @@ class NewObject:
         self._mark = mark
         self._attributes = {**attributes, "Metadata": {_MARK: mark}}
         self._left_behind: set[str] = set()
+        self._lost_uploads: set[str] = set()
 
     def put(self, key: str, content: Part) -> PutUpload:
         """A request that stores ``content`` as ``key``."""
@@ -35,6 +36,16 @@ class NewObject:
     def parts(self, key: str) -> PartsUpload:
         """Start a multipart upload to ``key``."""
         return PartsUpload.create(self._bucket, key, self._attributes)
+
+    def own_parts(self, key: str) -> PartsUpload:
+        """The same for a ``key`` that nobody else has: if S3 may have started the upload although
+        it reported a failure, ``remove_left_behind()`` finds it by the key."""
+        try:
+            return self.parts(key)
+        except Exception as error:
+            if not _is_certainly_undone(error):
+                self._lost_uploads.add(key)
+            raise
 
     def take(self, key: str, source: Part | Whole) -> bool:
         """Store ``source`` as ``key``, unless there is such an object."""
@@ -66,11 +77,8 @@ class NewObject:
         self._left_behind.add(upload.key)
         try:
             upload.complete(**condition)
-        except (ConnectTimeoutError, EndpointConnectionError):
-            self._left_behind.discard(upload.key)
-            raise
-        except ClientError as error:
-            if http_status(error) < 500 or _is_unknown_condition(error):
+        except Exception as error:
+            if _is_certainly_undone(error):
                 self._left_behind.discard(upload.key)
             raise
 
@@ -98,6 +106,8 @@ class NewObject:
         with contextlib.ExitStack() as steps:  # every one of them, whichever fails
             for key in self._left_behind:
                 steps.callback(self._delete_if_ours, key)
+            for key in self._lost_uploads:
+                steps.callback(abort_all, self._bucket, key)
 
     def _complete_if_free(self, upload: PartsUpload | PutUpload) -> bool:
         if self.taken(upload.key):
@@ -121,6 +131,13 @@ class NewObject:
     def _delete_if_ours(self, key: str) -> None:
         if self.size(key) is not None:
             self._bucket.client.delete_object(Bucket=self._bucket.name, Key=key)
+
+
+def _is_certainly_undone(error: Exception) -> bool:
+    """Whether S3 has not done what it was asked for; else it may have."""
+    if isinstance(error, ClientError):
+        return http_status(error) < 500 or _is_unknown_condition(error)
+    return isinstance(error, (ConnectTimeoutError, EndpointConnectionError))
 
 
 def _is_unknown_condition(error: ClientError) -> bool:

@@ -100,7 +100,10 @@ class PutUpload:
 
 
 class PartsUpload:
-    """A multipart upload. One part at a time is on its way, in a thread of its own.
+    """A multipart upload. One part at a time is on its way.
+
+    One upload at a time fills another part meanwhile. Those beside it keep server and store busy
+    as it is, and make do with the memory of one part.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
     """
@@ -131,6 +134,7 @@ class PartsUpload:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kinto-attachment-s3")
         self._on_its_way: Future[str] | None = None
         self._sent: Part | None = None
+        self._has_spare = False
         self._upload = {"Bucket": bucket.name, "Key": key, "UploadId": upload_id}
 
     @classmethod
@@ -140,15 +144,21 @@ class PartsUpload:
         return cls(bucket, key, created["UploadId"])
 
     def send(self, part: Part, next_size: int | None = None) -> Part:
-        """Send ``part``, once the one before has gone up; do not wait for it. Return an empty
-        part to fill meanwhile, of ``next_size`` or as large as this one. Raises boto3's errors
-        about the part before."""
+        """Send ``part``, once the one before has gone up; wait for it only beside other uploads.
+        Return an empty part to fill, of ``next_size`` or as large as this one. Raises boto3's
+        errors about this part, or the one before."""
         self.wait()
         self.count += 1
         self.size += len(part)
         capacity = next_size or part.capacity
-        free, self._sent = self._sent, part
         self._on_its_way = self._worker.submit(self._send, self.count, part)
+        if not self._has_spare:
+            self._has_spare = self._bucket.spare_part.acquire(blocking=False)
+        if self._has_spare:
+            free, self._sent = self._sent, part
+        else:
+            self.wait()
+            free = part
         if free is not None and free.capacity == capacity:
             free.clear()
             return free
@@ -230,6 +240,9 @@ class PartsUpload:
         self._on_its_way = None
         if self._sent is not None:
             self._sent.close()
+        if self._has_spare:
+            self._has_spare = False
+            self._bucket.spare_part.release()
 
     def _listed(self, after: int = 0) -> Iterator[tuple[int, int, str]]:
         """Number, size and ETag of the parts."""
@@ -252,3 +265,12 @@ def abort(bucket: Bucket, key: str, upload_id: str) -> None:
     except ClientError as error:
         if error_code(error) != "NoSuchUpload":
             raise
+
+
+def abort_all(bucket: Bucket, key: str) -> None:
+    """Have S3 drop every multipart upload to ``key``, a name with a UUID in it: nobody else's
+    starts like that."""
+    pages = bucket.client.get_paginator("list_multipart_uploads")
+    for page in pages.paginate(Bucket=bucket.name, Prefix=key):
+        for entry in page.get("Uploads", ()):
+            abort(bucket, entry["Key"], entry["UploadId"])

@@ -1,6 +1,6 @@
 """A file on its way to S3: one request if it is small, else parts while it is still arriving.
 
-Never more than two parts are held in memory.
+One part is held in memory, and a second one by one upload at a time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class S3StagedFile(StagedFile):
     def _send_part(self) -> None:
         """Let the buffer go up, and go on with an empty one."""
         if self._parts is None:
-            self._parts = self._new.parts(names.part() if self._keep_name else self._key)
+            self._parts = self._new.own_parts(names.part() if self._keep_name else self._key)
         self._buffer = self._parts.send(self._buffer)
 
     def _store(self) -> str:

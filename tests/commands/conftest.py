@@ -11,11 +11,12 @@ import pytest
 import transaction
 
 from kinto_attachment.commands import main
-from tests.conftest import Settings, kinto_settings_with
-from tests.http.conftest import Record, make_record, record
+from tests.conftest import KintoApp, Settings, kinto_settings_with
+from tests.http.conftest import Record, kinto_settings, moto, record, stored, where
+from tests.http.inventory import Bucket, Folder
 from tests.servers.kinto import ini
 
-__all__ = ["Record", "make_record", "record"]
+__all__ = ["kinto_settings", "moto", "record", "stored", "where"]
 
 
 class Result:
@@ -47,6 +48,22 @@ class Result:
 def backend() -> str:
     """There is nothing to look at in the memory of another process."""
     return "postgresql"
+
+
+@pytest.fixture
+def make_record(
+    make_app: Callable[..., KintoApp], stored: Folder | Bucket
+) -> Callable[..., Record]:
+    """``make_record(attachment={...}, **settings)``: a record of a Kinto with these settings, in
+    an existing collection; the record itself does not exist. Tests may damage what there is."""
+
+    def make(**settings: Any) -> Record:
+        app = make_app(**settings)
+        app.put_json("/v1/buckets/b", {})
+        app.put_json("/v1/buckets/b/collections/c", {})
+        return Record(app, stored, "/buckets/b/collections/c/records/r")
+
+    return make
 
 
 @pytest.fixture

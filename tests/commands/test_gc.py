@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -11,6 +12,7 @@ from kinto_attachment.commands import gc
 from kinto_attachment.references import FILES
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
+from kinto_attachment.storage.s3 import S3Storage
 
 DAY = 24 * 3600
 KEEP = {"keep_old_files": "true"}
@@ -289,3 +291,106 @@ def test_it_does_not_run_when_a_record_cannot_be_read(attached, command, execute
 
     assert result.status == 2
     assert len(attached.files()) == 2
+
+
+def test_it_does_not_run_before_what_earlier_versions_left_was_taken_over(
+    attached, command, execute
+):
+    grow_old(attached)
+    link = {"location": "stray.txt", "record_uri": attached.other().uri}
+    execute(
+        "INSERT INTO objects (id, parent_id, resource_name, last_modified, data, deleted)"
+        " VALUES ('x', '__attachments__', '', now(), %s, false)",
+        json.dumps(link),
+    )
+
+    result = command("gc", "--delete")
+
+    assert result.status == 2
+    assert "kinto migrate" in result.errors
+    assert len(attached.files()) == 2
+
+
+on_s3 = pytest.mark.parametrize("where", ["s3"])
+
+
+@pytest.fixture
+def bucket(record, stored):
+    """A record with a file on S3, a stray file, and a multipart upload that was given up."""
+    record.attach(b"content")
+    stored.put("stray.txt", b"stray")
+    stored.start_upload("large.bin")
+    return stored
+
+
+@on_s3
+def test_what_was_given_up_on_s3_goes_too(record, bucket, command):
+    # The bucket's clock has seconds only.
+    time.sleep(1)
+
+    told = command("gc", "--older-than=0s", "--json")
+    result = command("gc", "--older-than=0s", "--delete", "--json")
+
+    assert told.counts["files to delete"] == told.counts["uploads to abort"] == 1
+    assert result.status == 0
+    assert names(result) == ["stray.txt", "large.bin"]
+    assert result.findings[1]["aborted"] is True
+    assert record.content == b"content"
+    assert len(record.files()) == 1
+
+
+@on_s3
+def test_what_is_young_or_excluded_on_s3_stays(record, bucket, command):
+    # To moto every upload is of the year 2010.
+    command("gc", "--exclude=large.*", "--delete")
+    command("gc", "--older-than=0s", "--exclude=*", "--delete")
+
+    assert len(record.files()) == 3
+
+
+@on_s3
+def test_an_upload_that_cannot_be_aborted_is_told(record, bucket, command, monkeypatch):
+    time.sleep(1)
+
+    def fail(self, upload):
+        raise StorageUnavailable("cannot abort")
+
+    monkeypatch.setattr(S3Storage, "abort", fail)
+
+    result = command("gc", "--older-than=0s", "--delete", "--json")
+
+    assert result.status == 1
+    assert result.findings[1]["error"] == "cannot abort"
+
+
+@on_s3
+def test_check_reads_files_on_s3(record, bucket, command):
+    result = command("check", "--hash", "--json")
+
+    assert result.status == 0
+    assert result.counts["files stored"] == 2
+
+
+def migrated(execute, days_ago):
+    when = str(int((time.time() - days_ago * DAY) * 1000))
+    query = "INSERT INTO metadata (name, value) VALUES ('kinto_attachment_taken_over', %s)"
+    execute(query, when)
+
+
+@pytest.mark.parametrize(
+    ("settings", "migrated_before", "options", "deleted"),
+    [
+        (KEEP, 1, [], []),
+        (KEEP, 1, ["--kept-older-than=1d"], ["stray.txt"]),
+        (KEEP, 3, [], ["stray.txt"]),
+        ({}, 1, [], ["stray.txt"]),
+        ({"resources.b.c.keep_old_files": "true"}, 1, [], []),
+    ],
+)
+def test_what_earlier_versions_kept_is_kept(
+    attached, command, execute, settings, migrated_before, options, deleted
+):
+    grow_old(attached, days=2)
+    migrated(execute, migrated_before)
+
+    assert names(command("gc", "--delete", "--json", *options, attachment=settings)) == deleted

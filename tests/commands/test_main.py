@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from kinto_attachment.commands import main
+from kinto_attachment.commands import _parser, main
 
 
 def help_of(*arguments, capsys):
@@ -114,3 +117,18 @@ def test_the_command_is_installed(record, make_ini):
 
     assert done.returncode == 0, done.stderr
     assert "records with a file" in done.stdout
+
+
+def readme_commands():
+    readme = (Path(__file__).parents[2] / "README.rst").read_text()
+    return [
+        line.split("kinto-attachment", 1)[1]
+        for line in re.findall(r"^    kinto-attachment .*", readme, re.M)
+    ]
+
+
+@pytest.mark.parametrize("arguments", readme_commands())
+def test_the_commands_of_the_readme_are_understood(arguments):
+    options = _parser().parse_args(shlex.split(arguments))
+
+    assert options.ini == "kinto.ini"

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kinto.core.events import ResourceChanged
 from webtest import TestApp, TestResponse
 
-from tests.conftest import KintoApp
+from tests.conftest import KintoApp, Settings, kinto_settings_with
 from tests.forms import CONTENT_TYPE, field_part, file_part, form
+from tests.servers.s3 import MotoServer, S3Server
+
+pytest.register_assert_rewrite("tests.http.inventory")
+
+from tests.http.inventory import Bucket, Folder, Inventory  # noqa: E402 - rewritten from here on
 
 
 class Record:
     """The record ``r`` in the collection ``c`` of the bucket ``b``, or another."""
 
-    def __init__(self, app: KintoApp, files: Path, uri: str) -> None:
+    def __init__(self, app: KintoApp, stored: Folder | Bucket, uri: str) -> None:
         self.app = app
-        self.folder = files
+        self.stored = stored
         self.uri = uri
         self.path = f"/v1{uri}"
         self.endpoint = f"{self.path}/attachment"
@@ -99,34 +105,123 @@ class Record:
     def content(self) -> bytes:
         """The bytes of the file that the record shows."""
         location = self.data["attachment"]["location"]
-        return (self.folder / location.removeprefix("https://files.example.org/")).read_bytes()
+        return self.stored.read(location.removeprefix("https://files.example.org/"))
+
+    @property
+    def folder(self) -> Path:
+        """Where files are stored, for what is on the local disk only."""
+        assert isinstance(self.stored, Folder)
+        return self.stored.path
 
     def files(self) -> list[str]:
         """The names of all the files that are stored, whoever holds them."""
-        return sorted(
-            str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()
-        )
+        return self.stored.names()
+
+    @property
+    def inventory(self) -> Inventory:
+        """What there is of records, rows and files, this record's and all the others'."""
+        return Inventory(self.app.registry, self.stored)
 
     def other(self, record_id: str = "other", collection_id: str = "c") -> Record:
         """Another record of the bucket."""
-        uri = f"/buckets/b/collections/{collection_id}/records/{record_id}"
-        return Record(self.app, self.folder, uri)
+        bucket_uri = self.uri.partition("/collections/")[0]
+        uri = f"{bucket_uri}/collections/{collection_id}/records/{record_id}"
+        return Record(self.app, self.stored, uri)
 
     def as_user(self, user: str | None) -> Record:
         """The same record as another user sees it."""
-        return Record(self.app.as_user(user), self.folder, self.uri)
+        return Record(self.app.as_user(user), self.stored, self.uri)
 
 
 @pytest.fixture
-def make_record(make_app: Callable[..., KintoApp], files: Path) -> Callable[..., Record]:
+def where() -> str:
+    """Where files are stored: ``local`` or ``s3``. A module whose tests run with both says
+    ``pytestmark = pytest.mark.parametrize("where", ["local", "s3"])``."""
+    return "local"
+
+
+@pytest.fixture
+def bucket() -> str:
+    """The bucket of the records, which a test may set to ``default``."""
+    return "b"
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    """An S3 server that the tests share."""
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture
+def stored(where: str, files: Path, request: pytest.FixtureRequest) -> Iterator[Folder | Bucket]:
+    """What is stored, seen behind the plugin's back."""
+    if where == "local":
+        yield Folder(files)
+    else:
+        server: S3Server = request.getfixturevalue("moto")
+        yield Bucket(server)
+        server.empty()
+
+
+@pytest.fixture
+def kinto_settings(kinto_settings: Settings, stored: Folder | Bucket) -> Settings:
+    """Those of all tests, with files stored in ``stored``."""
+    return kinto_settings_with(kinto_settings, stored.settings, {})
+
+
+@pytest.fixture
+def take_stock(
+    request: pytest.FixtureRequest, stored: Folder | Bucket, backend: str
+) -> Iterator[Callable[[KintoApp], KintoApp]]:
+    """After the test, records, rows and files of the ``app`` that was passed to this agree,
+    unless the test is marked with why they do not: ``pytest.mark.leaves("...")``. With
+    ``backend="memory"``, where nothing rolls back, no record shows a missing file even then."""
+    apps: list[KintoApp] = []
+
+    def take(app: KintoApp) -> KintoApp:
+        apps.append(app)
+        return app
+
+    yield take
+    leaves = request.node.get_closest_marker("leaves")
+    for app in apps:
+        if leaves is None or leaves.kwargs.get("backend", backend) != backend:
+            Inventory(app.registry, stored).check()
+        elif leaves.kwargs:
+            Inventory(app.registry, stored).check_records()
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Callable[[KintoApp, Callable[[Any], None]], None]]:
+    """``subscribe(app, handler)``: until the test ends, ``handler`` is called for each event of a
+    change, after all other subscribers."""
+    subscribed = []
+
+    def subscribe(app: KintoApp, handler: Callable[[Any], None]) -> None:
+        app.registry.registerHandler(handler, (ResourceChanged,))
+        subscribed.append((app, handler))
+
+    yield subscribe
+    for app, handler in subscribed:
+        app.registry.unregisterHandler(handler, (ResourceChanged,))
+
+
+@pytest.fixture
+def make_record(
+    make_app: Callable[..., KintoApp],
+    stored: Folder | Bucket,
+    bucket: str,
+    take_stock: Callable[[KintoApp], KintoApp],
+) -> Callable[..., Record]:
     """``make_record(attachment={...}, **settings)``: a record of a Kinto with these settings, in
     an existing collection; the record itself does not exist."""
 
     def make(**settings: Any) -> Record:
-        app = make_app(**settings)
-        app.put_json("/v1/buckets/b", {})
-        app.put_json("/v1/buckets/b/collections/c", {})
-        return Record(app, files, "/buckets/b/collections/c/records/r")
+        app = take_stock(make_app(**settings))
+        app.put_json(f"/v1/buckets/{bucket}", {})
+        app.put_json(f"/v1/buckets/{bucket}/collections/c", {})
+        return Record(app, stored, f"/buckets/{bucket}/collections/c/records/r")
 
     return make
 

@@ -159,9 +159,11 @@ def test_the_replaced_file_stays_where_old_files_are_kept(make_record):
     record = make_record(attachment={"keep_old_files": "true"})
 
     record.attach(b"first")
+    first = record.files()
     record.attach(b"second")
 
     assert len(record.files()) == 2
+    assert record.inventory.kept() == first
 
 
 def test_stored_names_are_random_and_keep_the_extension(record):

@@ -11,8 +11,9 @@ URI = "/buckets/default/collections/assets/records/r"
 
 
 @pytest.fixture
-def record(app, files):
-    return Record(app, files, URI)
+def make_record(make_app, stored, take_stock):
+    """A record in the default bucket, where neither bucket nor collection exist."""
+    return lambda **settings: Record(take_stock(make_app(**settings)), stored, URI)
 
 
 def buckets(record):
@@ -62,13 +63,12 @@ def test_the_address_is_that_of_the_client(record):
     assert response.headers["Location"].startswith("https://kinto.example.org/v1/buckets/")
 
 
-def test_bucket_and_folder_are_those_of_the_user(make_app, files):
-    app = make_app(attachment={"folder": "{bucket_id}/{collection_id}"})
-    record = Record(app, files, URI)
+def test_bucket_and_folder_are_those_of_the_user(make_record):
+    record = make_record(attachment={"folder": "{bucket_id}/{collection_id}"})
 
     record.attach()
 
-    bucket_id = app.get("/v1/").json["user"]["bucket"]
+    bucket_id = record.app.get("/v1/").json["user"]["bucket"]
     assert record.files()[0].startswith(f"{bucket_id}/assets/")
 
 
@@ -92,8 +92,8 @@ def test_anonymous_users_are_refused_before_the_body(record):
 
 
 @pytest.mark.parametrize("status", [400, 412, 413])
-def test_a_refused_upload_creates_nothing(make_app, files, status):
-    record = Record(make_app(attachment={"max_size_bytes": "10"}), files, URI)
+def test_a_refused_upload_creates_nothing(make_record, status):
+    record = make_record(attachment={"max_size_bytes": "10"})
 
     if status == 400:
         record.send(status=400)
@@ -134,8 +134,8 @@ def test_other_methods_are_not_allowed(record, method):
     assert record.app.request(record.endpoint, method=method, status=405)
 
 
-def test_a_read_only_server_takes_no_files(make_app, files):
-    record = Record(make_app(**{"kinto.readonly": "true"}), files, URI)
+def test_a_read_only_server_takes_no_files(make_record):
+    record = make_record(**{"kinto.readonly": "true"})
 
     record.attach(status=405)
 
@@ -149,15 +149,15 @@ def test_a_form_in_a_batch_is_refused(record):
     assert answer.json["responses"][0]["status"] == 400
 
 
-def test_without_the_plugin_there_is_no_such_bucket(make_app, files):
-    app = make_app(**{"kinto.includes": "kinto_attachment"})
+def test_without_the_plugin_there_is_no_such_bucket(make_record):
+    record = make_record(**{"kinto.includes": "kinto_attachment"})
 
-    Record(app, files, URI).attach(status=404)
+    record.attach(status=404)
 
 
-def test_the_order_of_the_plugins_does_not_matter(make_app, files):
-    app = make_app(**{"kinto.includes": "kinto_attachment kinto.plugins.default_bucket"})
-    record = Record(app, files, URI)
+def test_the_order_of_the_plugins_does_not_matter(make_record):
+    plugins = "kinto_attachment kinto.plugins.default_bucket"
+    record = make_record(**{"kinto.includes": plugins})
 
     record.attach(b"content")
 

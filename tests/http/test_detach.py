@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+
 
 def test_the_record_stays_with_null(record):
     record.attach(data={"title": "kept"})
@@ -31,6 +33,7 @@ def test_the_file_stays_where_old_files_are_kept(make_record):
     record.detach()
 
     assert len(record.files()) == 1
+    assert record.inventory.kept() == record.files()
 
 
 def test_the_headers_are_those_of_the_record(record):

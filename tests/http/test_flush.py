@@ -37,6 +37,7 @@ def test_the_files_of_all_records_go(record):
     assert not record.exists
 
 
+@pytest.mark.leaves("a file of others")
 def test_files_of_others_stay(record):
     (record.folder / "theirs.txt").write_bytes(b"theirs")
 
@@ -113,6 +114,7 @@ def test_nothing_goes_when_others_tell_of_a_flush_of_their_own(record):
     assert record.content == b"content"
 
 
+@pytest.mark.leaves("a file that gc finds")
 def test_a_file_that_cannot_be_deleted_is_logged_and_the_others_go(record, monkeypatch, caplog):
     stuck = record.files()[0]
     record.other().attach(b"other")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.forms import file_part, form
 
+pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+
 
 class Interrupted:
     """A body that ends once ``happens`` was called, in a thread as another request is."""

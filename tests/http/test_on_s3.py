@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.http.inventory import Bucket
 from tests.servers.s3 import MotoServer, SeaweedServer
-
-
-def settings_of(server, **others):
-    return {
-        "base_path": None,
-        "aws.bucket": server.bucket,
-        "aws.endpoint_url": server.endpoint_url,
-        "aws.access_key": server.access_key,
-        "aws.secret_key": server.secret_key,
-        "aws.region": server.region,
-        "aws.use_path_style": "true",
-        "aws.num_retries": "0",
-        **others,
-    }
 
 
 @pytest.fixture(scope="module", params=[MotoServer, SeaweedServer])
@@ -28,9 +15,14 @@ def s3(request):
 
 
 @pytest.fixture
-def record(make_record, s3):
-    yield make_record(attachment=settings_of(s3, folder="{bucket_id}"))
+def stored(s3):
+    yield Bucket(s3)
     s3.empty()
+
+
+@pytest.fixture
+def record(make_record):
+    return make_record(attachment={"folder": "{bucket_id}"})
 
 
 def key_of(answer):
@@ -82,12 +74,11 @@ def test_a_refused_upload_leaves_nothing(record, s3):
     assert s3.uploads() == []
 
 
-def test_names_are_those_of_the_files_where_randomize_is_false(make_record, s3):
-    record = make_record(attachment=settings_of(s3, randomize="false"))
+def test_names_are_those_of_the_files_where_randomize_is_false(make_record):
+    record = make_record(attachment={"randomize": "false"})
 
     assert key_of(record.attach(filename="a.txt")) == "a.txt"
     assert key_of(record.other().attach(filename="a.txt")) == "a-1.txt"
-    s3.empty()
 
 
 def test_the_heartbeat(record, s3):
@@ -105,23 +96,24 @@ def check_that_it_is_not_available(record):
     assert record.app.get("/v1/__heartbeat__", status=503).json["attachments"] is False
 
 
-def test_a_bucket_that_does_not_exist(make_record, s3):
-    record = make_record(attachment=settings_of(s3, **{"aws.bucket": "no-such-bucket"}))
+def test_a_bucket_that_does_not_exist(make_record):
+    record = make_record(attachment={"aws.bucket": "no-such-bucket"})
 
     check_that_it_is_not_available(record)
 
 
 # Moto accepts any key.
 @pytest.mark.parametrize("s3", [SeaweedServer], indirect=True)
-def test_a_key_that_is_wrong(make_record, s3):
-    record = make_record(attachment=settings_of(s3, **{"aws.secret_key": "wrong"}))
+def test_a_key_that_is_wrong(make_record):
+    record = make_record(attachment={"aws.secret_key": "wrong"})
 
     check_that_it_is_not_available(record)
 
 
+@pytest.mark.leaves("a record whose file nobody can read any more")
 def test_a_storage_that_is_down(make_record):
     with MotoServer() as server:
-        record = make_record(attachment=settings_of(server))
+        record = make_record(attachment=Bucket(server).settings)
         record.attach(b"first", data={"title": "kept"})
         before = record.data
         server.kill()
@@ -132,9 +124,10 @@ def test_a_storage_that_is_down(make_record):
     assert record.data == before
 
 
+@pytest.mark.leaves("a file that gc finds")
 def test_a_file_that_cannot_be_deleted_now_is_left(make_record, caplog):
     with MotoServer() as server:
-        record = make_record(attachment=settings_of(server))
+        record = make_record(attachment=Bucket(server).settings)
         record.attach(b"first")
         server.kill()
 

@@ -103,10 +103,10 @@ def test_principals_of_the_settings_may(make_record):
     assert record.as_user("bob").attach().status_code == 201
 
 
-def test_a_read_only_server_takes_no_files(make_app, record, files):
+def test_a_read_only_server_takes_no_files(make_app, record):
     record.attach(b"first")
     reader = make_app(**{"kinto.readonly": "true"})
-    target = type(record)(reader, record.folder, record.uri)
+    target = type(record)(reader, record.stored, record.uri)
 
     target.attach(status=405)
     target.detach(status=405)

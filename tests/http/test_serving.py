@@ -94,6 +94,7 @@ def test_pages_from_elsewhere_may_fetch_files(record, anyone):
     ] in ("*", origin["Origin"])
 
 
+@pytest.mark.leaves("a file of others")
 @pytest.mark.parametrize(
     "path", ["", "/", "/b", "/b/", "/..", "/../kinto.ini", "/%00", "/.x.part"]
 )
@@ -108,6 +109,7 @@ def test_nothing_else_is_served(make_record, path):
     assert response.status_code in (404, 307)
 
 
+@pytest.mark.leaves("a file of others")
 def test_files_that_the_plugin_does_not_own_are_not_served(record, anyone):
     record.attach()
     (record.folder / "other.txt").write_text("of somebody else")

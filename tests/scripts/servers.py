@@ -96,15 +96,23 @@ class Server:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.concerned = self.is_file
+        self.start()
+
+    def start(self, port: int = 0) -> None:
+        """Listen, after a ``stop()`` on the same port maybe; 0 is a free one."""
         handler = type("Handler", (Exchange,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1/"
+        return f"http://127.0.0.1:{self.port}/v1/"
 
     def is_file(self, request: Request) -> bool:
         """Whether a request is for a file to be transferred."""

@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from tests.servers.ports import free_port
 STARTUP_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
+_KINTO = "import sys; from kinto.__main__ import main; sys.exit(main())"
+
 _INI = """\
 [app:main]
 use = egg:kinto
@@ -34,6 +36,8 @@ use = egg:kinto
 use = egg:waitress
 host = 127.0.0.1
 port = {port}
+# Its own limit is 1 GiB.
+max_request_body_size = 1099511627776
 
 [loggers]
 keys = root
@@ -63,8 +67,11 @@ class LiveKinto:
 
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
-    ``worker_class``: ``sync``, or ``gthread`` with 4 threads each. ``environ`` is added to the
-    environment. Raises ``RuntimeError`` with what the server printed if it does not start.
+    ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
+    to the environment; ``python`` is the interpreter, with its options, and ``cwd`` where it runs
+    and looks for modules. ``port`` is for settings that have to know it; a free one is found
+    without it. Raises ``RuntimeError`` with what the server printed if it does not start within
+    ``startup_seconds``.
     """
 
     def __init__(
@@ -73,11 +80,16 @@ class LiveKinto:
         server: str = "waitress",
         workers: int = 1,
         worker_class: str = "sync",
+        threads: int = 4,
         environ: Mapping[str, str] | None = None,
+        python: Sequence[str] = (sys.executable,),
+        cwd: Path | None = None,
+        startup_seconds: float = STARTUP_SECONDS,
+        port: int | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="test-kinto-"))
         self.log = self.directory / "kinto.log"
-        self.port = free_port()
+        self.port = port or free_port()
         self.ini = self.directory / "kinto.ini"
         self.ini.write_text(ini(settings, self.port))
         command = {
@@ -86,7 +98,7 @@ class LiveKinto:
                 *("-m", "gunicorn", "--paste", str(self.ini), "--log-config", str(self.ini)),
                 *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
                 *("--worker-class", worker_class, "--no-control-socket"),
-                *(("--threads", "4") if worker_class == "gthread" else ()),
+                *(("--threads", str(threads)) if worker_class == "gthread" else ()),
                 # A slow upload is a test's right. To stop, gunicorn waits 2 seconds for idle
                 # connections: killed before that, it would lose its coverage.
                 *("--timeout", "300", "--graceful-timeout", "5"),
@@ -94,7 +106,8 @@ class LiveKinto:
         }[server]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *command],
+                [*python, *command],
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -104,7 +117,7 @@ class LiveKinto:
                 env={**os.environ, "KINTO_INI": str(self.ini), **(environ or {})},
             )
         try:
-            self._wait_until_it_answers()
+            self._wait_until_it_answers(startup_seconds)
         except BaseException:
             self.stop()
             raise
@@ -166,8 +179,8 @@ class LiveKinto:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + STARTUP_SECONDS
+    def _wait_until_it_answers(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 with urllib.request.urlopen(self.url, timeout=5):  # noqa: S310
@@ -182,6 +195,30 @@ class LiveKinto:
 
     def _output(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+
+def kinto_migrate(
+    settings: Mapping[str, Any], *arguments: str, python: Sequence[str] = (sys.executable,)
+) -> str:
+    """Run ``kinto migrate`` with these settings; return what it printed.
+
+    Raises ``RuntimeError`` with that if it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="test-kinto-") as directory:
+        path = Path(directory) / "kinto.ini"
+        path.write_text(ini(settings, port=0))
+        ran = subprocess.run(
+            # What its console script does.
+            [*python, "-c", _KINTO, "migrate", "--ini", str(path), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    if ran.returncode:
+        raise RuntimeError(f"kinto migrate: {ran.stdout}")
+    return ran.stdout
 
 
 def ini(settings: Mapping[str, Any], port: int) -> str:

@@ -26,24 +26,22 @@ from typing_extensions import Self
 
 STARTUP_SECONDS = 30.0
 
-# PostgreSQL refuses to run as root. Files that it cannot flush are lost in a power cut only, and
-# then the tests are lost too: the rest (crash of a client, rollback, locks) is as in production.
-_OPTIONS = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "timezone": "UTC",
-    "listen_addresses": "",
-}
+# Files that it does not flush are lost in a power cut only, and then the tests are lost too: the
+# rest (crash of a client, rollback, locks) is as in production.
+_HASTE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_OPTIONS = {"timezone": "UTC", "listen_addresses": ""}
 
 
 class PostgreSQL:
     """A running server with one superuser, ``postgres``, and no password.
 
-    Raises ``RuntimeError`` with what the server printed if it does not start.
+    Unless it is ``durable``, a power cut may cost what was committed. Raises ``RuntimeError`` with
+    what the server printed if it does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = False) -> None:
+        self._options = _OPTIONS if durable else {**_OPTIONS, **_HASTE}
+        # PostgreSQL refuses to run as root.
         self._account = _account()
         self.directory = _temporary_directory(self._account)
         self.log = self.directory / "postgresql.log"
@@ -124,7 +122,7 @@ class PostgreSQL:
         made = subprocess.run(initdb, capture_output=True, text=True, **arguments)
         if made.returncode:
             raise RuntimeError(f"no PostgreSQL: {made.stdout}{made.stderr}")
-        options = {**_OPTIONS, "unix_socket_directories": str(self.directory)}
+        options = {**self._options, "unix_socket_directories": str(self.directory)}
         postgres = [
             *(str(programs / "postgres"), "-D", str(data)),
             *(f"--{name}={value}" for name, value in options.items()),

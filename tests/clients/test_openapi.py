@@ -1,0 +1,59 @@
+"""Whether the endpoint does as Kinto's ``/__api__`` says, whatever schemathesis asks it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import USER
+
+pytestmark = pytest.mark.clients
+
+CASES = 60
+SECONDS = 120
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+)
+
+
+def test_no_request_that_is_made_up_gets_an_answer_that_is_not_named(server, client, tmp_path):
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}__api__"),
+        *("--include-path-regex", "/attachment$"),
+        *("--auth", ":".join(USER), "--checks", ",".join(CHECKS)),
+        *("--seed", "1", "--max-examples", str(CASES), "--no-shrink", "--continue-on-failure"),
+        *("--report", "har", "--report-har-path", str(tmp_path / "report.json")),
+    ]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "SCHEMATHESIS_HOOKS": "tests.clients.made_up_requests",
+        "TEST_BUCKET": client.bucket_name,
+    }
+
+    finished = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=SECONDS
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    seen = answers(tmp_path / "report.json")
+    assert min(seen["POST", status] for status in (200, 201, 400, 404)) > 0, seen
+    assert min(seen["DELETE", status] for status in (204, 404)) > 0, seen
+
+
+def answers(report: Path) -> Counter[tuple[str, int]]:
+    """How often each method was answered with each status."""
+    entries = json.loads(report.read_text())["log"]["entries"]
+    return Counter((each["request"]["method"], each["response"]["status"]) for each in entries)

@@ -1,0 +1,114 @@
+"""S3 that is down, that answers 500, and that cuts the connection, at every request of an upload.
+
+What a storage does then, without a server around it, is in ``tests/storage/test_s3.py``.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.answers import check_that_storage_is_unavailable
+from tests.live.client import KIB, MIB, uri_of
+from tests.live.proxy import breaks_off, fails_inside
+from tests.live.site import Site
+from tests.live.waiting import wait_for
+from tests.scripts.servers import loses_the_answer
+
+FIRST = b"first"
+# Goes up in one request, and in several.
+SMALL = b"small"
+LARGE = b"large---" * (6 * MIB // 8)
+SENT = 5 * MIB + 512 * KIB
+
+faults = pytest.mark.parametrize("fault", [fails_inside, breaks_off, loses_the_answer])
+# Where files keep their names, a large one is copied to it once it is there.
+buckets = pytest.mark.parametrize("bucket", ["b", "named"])
+
+
+@pytest.fixture
+def site(s3_site: Site) -> Site:
+    """With a record in each bucket that has a file."""
+    for bucket in ("b", "named"):
+        s3_site.client.create_collections("c", bucket=bucket)
+        s3_site.client.attach(uri_of("c", bucket=bucket), FIRST).raise_for_status()
+    return s3_site
+
+
+def check_that_nothing_happened(site: Site, bucket: str) -> None:
+    site.assert_shows(uri_of("c", bucket=bucket), FIRST)
+    site.assert_consistent()
+
+
+@faults
+@buckets
+def test_a_small_file(site, s3_proxy, bucket, fault):
+    s3_proxy.fail("put", fault)
+
+    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket=bucket), SMALL))
+
+    check_that_nothing_happened(site, bucket)
+
+
+@faults
+@pytest.mark.parametrize("operation", ["create", "part", "complete"])
+@buckets
+def test_a_large_file(site, s3_proxy, bucket, operation, fault):
+    s3_proxy.fail(operation, fault)
+
+    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket=bucket), LARGE))
+
+    check_that_nothing_happened(site, bucket)
+
+
+@faults
+@pytest.mark.parametrize(
+    ("operation", "after"), [("copy", 0), ("complete", 1)], ids=["copy", "complete"]
+)
+def test_a_large_file_on_the_way_to_its_name(site, s3_proxy, operation, after, fault):
+    s3_proxy.fail(operation, fault, after)
+
+    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket="named"), LARGE))
+
+    check_that_nothing_happened(site, "named")
+
+
+def test_a_large_file_whose_way_to_its_name_may_have_begun(site, s3_proxy):
+    """What has begun there cannot be told from the upload of another, and stays."""
+    s3_proxy.fail("create", loses_the_answer, after=1)
+
+    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket="named"), LARGE))
+
+    site.assert_shows(uri_of("c", bucket="named"), FIRST)
+    site.assert_consistent(site.files.unfinished())
+
+
+@buckets
+def test_nobody_there(site, s3_proxy, bucket):
+    with s3_proxy.down():
+        answer = site.client.attach(uri_of("c", bucket=bucket), SMALL)
+
+    check_that_storage_is_unavailable(answer)
+    check_that_nothing_happened(site, bucket)
+
+
+def test_nobody_there_any_more(site, s3_proxy):
+    """The parts that have gone up stay: nobody can be asked to remove them."""
+    with site.client.begin(uri_of("c"), LARGE, SENT) as upload:
+        wait_for(lambda: len(site.files.unfinished()) == 1)
+        with s3_proxy.down():
+            status = upload.finish()
+
+    assert status == 503
+    site.assert_shows(uri_of("c"), FIRST)
+    site.assert_consistent(site.files.unfinished())
+
+
+@faults
+def test_a_previous_file_that_cannot_be_deleted_is_left(site, s3_proxy, fault):
+    s3_proxy.fail("delete", fault)
+
+    assert site.client.attach(uri_of("c"), SMALL).status_code == 200
+
+    site.assert_shows(uri_of("c"), SMALL)
+    assert "left for gc" in site.log()
+    site.assert_consistent(site.leftovers())
