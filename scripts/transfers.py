@@ -362,7 +362,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, _PASSING):
         return True
     status = status_of(error)
-    return status is not None and (status in (408, 409, 429) or status >= 500)
+    return status is not None and (status in (408, 409, 423, 429) or status >= 500)
 
 
 def _retry_after(response: requests.Response | None) -> float | None:

@@ -10,6 +10,9 @@ bucket and the collection are created if they do not exist.
 With --gzip, the files are compressed first, in a temporary file (in $TMPDIR), and the record's
 attribute "original" describes the file as it was: filename, hash, mimetype and size.
 
+A file above --resumable-over is sent in chunks, if the server can take it so: when the connection
+breaks, or this program is killed, the upload goes on where it was, also in the next run.
+
 The exit status is 0 if all the files are there, 1 if one of them failed, 2 if the command line
 makes no sense, and 130 after Ctrl-C.
 """
@@ -34,6 +37,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from kinto_http.exceptions import KintoException
+from resumable import ResumableUpload
 from transfers import (
     CHUNK_BYTES,
     TIMEOUT,
@@ -58,19 +62,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="A file to attach.")
     parser.add_argument("--gzip", action="store_true", help="Compress the files before.")
     parser.add_argument("--force", action="store_true", help="Send files that have not changed.")
+    parser.add_argument(
+        "--resumable-over",
+        type=int,
+        default=64,
+        metavar="MIB",
+        help="Send larger files so that they can be interrupted (64 MiB).",
+    )
     parsed = parse(parser, arguments)
     paths = _distinct(parser, parsed.files)
     transfers = Transfers(parsed, "uploaded")
     files = _local_files(paths, transfers)
+    resumable_over = None
     if files:
         try:
-            _create_parents(transfers)
+            if _create_parents(transfers):
+                resumable_over = parsed.resumable_over * 1024 * 1024
         except Exception as error:
             print(f"Nothing was uploaded: {explain(error)}", file=sys.stderr)
             return 1
     transfers.report.start(sum(file.size for file in files))
+    uploader = Uploader(
+        transfers, gzip=parsed.gzip, force=parsed.force, resumable_over=resumable_over
+    )
     try:
-        transfers.each(files, Uploader(transfers, gzip=parsed.gzip, force=parsed.force))
+        transfers.each(files, uploader)
     finally:
         transfers.report.finish()
     return 1 if transfers.report.failed else 0
@@ -127,11 +143,15 @@ class Content:
 class Uploader:
     """Brings files to their records."""
 
-    def __init__(self, transfers: Transfers, *, gzip: bool, force: bool) -> None:
+    def __init__(
+        self, transfers: Transfers, *, gzip: bool, force: bool, resumable_over: int | None
+    ) -> None:
+        """``resumable_over`` is in bytes, ``None`` if the server has no resumable uploads."""
         self._transfers = transfers
         self._client = transfers.client
         self._gzip = gzip
         self._force = force
+        self._resumable_over = resumable_over
 
     def __call__(self, file: LocalFile) -> None:
         """Upload the file if it is not there yet, and report what became of it."""
@@ -248,6 +268,9 @@ class Uploader:
                 raise Stopped
             share.show(size, content.size)
 
+        if self._resumable_over is not None and content.size > self._resumable_over:
+            self._send_resumably(file, content, attributes, headers, sent)
+            return
         form = Form(content, attributes, sent)
         attachment = self._transfers.retrying(
             lambda: self._post(file, form, headers), str(file.path)
@@ -255,13 +278,42 @@ class Uploader:
         if attachment.get("hash") != form.sha256:
             raise Failed("the server has received something else; try again")
 
+    def _send_resumably(
+        self,
+        file: LocalFile,
+        content: Content,
+        attributes: dict[str, Any],
+        headers: dict[str, str],
+        sent: Callable[[int], None],
+    ) -> None:
+        digest = hashlib.sha256()
+        content.stream.seek(0)
+        while chunk := content.stream.read(CHUNK_BYTES):
+            if self._transfers.stop.is_set():
+                raise Stopped
+            digest.update(chunk)
+        metadata = {"filename": content.filename, "sha256": digest.hexdigest()}
+        if content.mimetype is not None:
+            metadata["filetype"] = content.mimetype
+        if attributes:
+            metadata["data"] = json.dumps(attributes)
+        endpoint = self._endpoint(file)
+        upload = ResumableUpload(
+            self._transfers, endpoint, content.stream, headers, metadata, str(file.path)
+        )
+        upload.send(sent)
+
+    def _endpoint(self, file: LocalFile) -> str:
+        """The URL of the attachment of the file's record."""
+        server = (self._client.session.server_url or "").rstrip("/")
+        return f"{server}{self._client.get_endpoint('attachment', id=file.record_id)}"
+
     def _post(self, file: LocalFile, form: Form, headers: dict[str, str]) -> dict[str, Any]:
         """Send the form, and return the ``attachment`` that the record has now."""
         kinto = self._client.session
-        endpoint = self._client.get_endpoint("attachment", id=file.record_id)
         # Not through kinto-http, which would hold the whole file in memory.
         response = self._transfers.connections.session.post(
-            f"{(kinto.server_url or '').rstrip('/')}{endpoint}",
+            self._endpoint(file),
             data=form,
             headers={**headers, "Content-Type": form.content_type},
             auth=kinto.auth,
@@ -368,15 +420,17 @@ def _local_files(paths: list[Path], transfers: Transfers) -> list[LocalFile]:
     return files
 
 
-def _create_parents(transfers: Transfers) -> None:
+def _create_parents(transfers: Transfers) -> bool:
     """Create the bucket and the collection, or go on without where that is not allowed.
 
-    Raises ``Failed`` if files cannot be attached there.
+    Returns whether uploads can be resumed. Raises ``Failed`` if files cannot be attached there.
     """
     client = transfers.client
     info = transfers.retrying(client.server_info)
-    if "attachments" not in info.get("capabilities", {}):
+    capability = info.get("capabilities", {}).get("attachments")
+    if capability is None:
         raise Failed("the server does not support attachments")
+    resumable = capability.get("resumable") or {}
     for create in (client.create_bucket, client.create_collection):
         try:
             transfers.retrying(create)
@@ -384,6 +438,7 @@ def _create_parents(transfers: Transfers) -> None:
             # It exists, or it may exist.
             if status_of(error) not in (401, 403, 412):
                 raise
+    return (resumable.get("protocol"), resumable.get("version")) == ("tus", "1.0.0")
 
 
 if __name__ == "__main__":

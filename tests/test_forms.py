@@ -7,7 +7,8 @@ from io import BytesIO
 
 import pytest
 
-from kinto_attachment.forms import MalformedForm, read_form
+from kinto_attachment.bodies import ConnectionLost
+from kinto_attachment.forms import read_form
 from tests.forms import BOUNDARY, field_part, file_part, form
 
 CHUNK = 128 * 1024
@@ -67,7 +68,7 @@ def test_a_connection_that_breaks(error):
         def read(self, size: int) -> bytes:
             raise error
 
-    with pytest.raises(MalformedForm, match="connection was lost"):
+    with pytest.raises(ConnectionLost, match="connection was lost"):
         read(Broken(), 100)
 
 
