@@ -80,9 +80,7 @@ HEADINGS = (
 class Server(LiveKinto):
     """Kinto under one of the servers, in one process with ``THREADS`` threads."""
 
-    def command(
-        self, server: str, workers: int, worker_class: str, threads: int
-    ) -> list[str]:
+    def command(self, server: str, workers: int, worker_class: str, threads: int) -> list[str]:
         address = f"127.0.0.1:{self.port}"
         app = "benchmarks.wsgi_app:application"
         return {

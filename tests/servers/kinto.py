@@ -111,9 +111,7 @@ class LiveKinto:
             self.stop()
             raise
 
-    def command(
-        self, server: str, workers: int, worker_class: str, threads: int
-    ) -> list[str]:
+    def command(self, server: str, workers: int, worker_class: str, threads: int) -> list[str]:
         """What Python is started with to run ``self.ini`` on ``self.port``."""
         return {
             "waitress": ["-m", "pyramid.scripts.pserve", str(self.ini)],
