@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from contextlib import ExitStack
 
 import pytest
@@ -40,6 +41,40 @@ def test_a_body_of_unknown_length_goes_through(site):
     answer = site.upload(iter(Body(3)), "unknown-length")
 
     assert (answer.status_code, answer.json()["size"]) == (201, 3 * MIB)
+
+
+def test_a_resumable_upload_goes_on_at_the_other_node(site):
+    tus = {"Tus-Resumable": "1.0.0"}
+    filename = b64encode(b"resumed.txt").decode()
+    created = site.request(
+        "POST",
+        attachment("resumed"),
+        headers={
+            **tus,
+            "Upload-Length": str(2 * MIB),
+            "Upload-Metadata": f"filename {filename}",
+        },
+    )
+    path = created.headers["Location"].removeprefix(f"{site.url}/v1/")
+    sent = [
+        site.request(
+            "PATCH",
+            path,
+            data=bytes([offset]) * MIB,
+            headers={
+                **tus,
+                "Upload-Offset": str(offset * MIB),
+                "Content-Type": "application/offset+octet-stream",
+            },
+        )
+        for offset in (0, 1)
+    ]
+    record = site.request("GET", attachment("resumed").removesuffix("/attachment")).json()
+
+    assert (created.status_code, [answer.status_code for answer in sent]) == (201, [204, 204])
+    assert len({line["node"] for line in site.installation.served(path, 2)}) == 2
+    content = requests.get(record["data"]["attachment"]["location"], timeout=60).content
+    assert content == bytes(MIB) + b"\1" * MIB
 
 
 def test_who_may_not_upload_is_told_so_while_the_body_is_on_its_way(site):
