@@ -33,6 +33,8 @@ _FORM = {
 # Nothing that a server or a disk could compress.
 BLOCK = os.urandom(MIB)
 _TIMEOUT = 600.0
+# Waitress closes a connection on which nothing has happened for 2 minutes.
+_IDLE_SECONDS = 60.0
 
 
 def blocks(size: int) -> Iterator[memoryview]:
@@ -59,11 +61,12 @@ class Client:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT)
         self._prefix = parts.path
+        self._used = time.monotonic()
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON that a request with a JSON ``body`` is answered with. Raises ``Refused``."""
         content = None if body is None else json.dumps(body).encode()
-        self._connection.request(method, self._prefix + path, content, _JSON)
+        self._send(method, path, content, _JSON)
         return self._answer(method, path)
 
     def upload(self, record: str, size: int) -> Any:
@@ -73,9 +76,9 @@ class Client:
         headers = {**_FORM, "Content-Length": str(length)}
         if size <= MIB:
             content = b"".join((_HEAD, memoryview(BLOCK)[:size], _TAIL))
-            self._connection.request("POST", self._prefix + path, content, headers)
+            self._send("POST", path, content, headers)
         else:
-            self._connection.request("POST", self._prefix + path, _body(size), headers)
+            self._send("POST", path, _body(size), headers)
         return self._answer("POST", path)
 
     def create_collection(self, bucket: str = "b", collection: str = "c") -> None:
@@ -86,9 +89,15 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
+    def _send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> None:
+        if time.monotonic() - self._used > _IDLE_SECONDS:
+            self._connection.close()  # The request opens it again.
+        self._connection.request(method, self._prefix + path, body, headers)
+
     def _answer(self, method: str, path: str) -> Any:
         response = self._connection.getresponse()
         content = response.read()
+        self._used = time.monotonic()
         if response.status >= 300:
             refused = Conflict if response.status == 409 else Refused
             raise refused(f"{method} {path}: {response.status} {content[:500]!r}")

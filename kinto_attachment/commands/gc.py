@@ -20,6 +20,7 @@ from kinto_attachment.commands.site import Refused, Site, matcher
 from kinto_attachment.migrations import waiting_links
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.resumable import IncompleteUpload
+from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 
 # Rows that are locked at a time.
 _BATCH = 100
@@ -37,11 +38,12 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         )
     started = datetime.now(timezone.utc)
     collector = _Collector(site, report) if options.delete else _Teller(report)
+    collector.end(UnfinishedUploads(site.kinto_storage).expired())
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
         collector.collect(_doomed(inventory, started, options))
         collector.forget(inventory.gone(started - options.older_than))
-    collector.abort(_abandoned(site, started, options))
+        collector.abort(_abandoned(site, inventory, started, options))
     counts |= collector.counts
     report.close(counts, ok=not collector.failed)
     return not collector.failed
@@ -58,11 +60,13 @@ def _doomed(
 
 
 def _abandoned(
-    site: Site, started: datetime, options: argparse.Namespace
+    site: Site, inventory: Inventory, started: datetime, options: argparse.Namespace
 ) -> Iterator[IncompleteUpload]:
     is_excluded = matcher(options.exclude)
     for upload in site.files.incomplete():
-        if upload.started < started - options.older_than and not is_excluded(upload.name):
+        if upload.started < started - options.older_than and not (
+            is_excluded(upload.name) or inventory.is_needed(upload.id)
+        ):
             yield upload
 
 
@@ -74,6 +78,9 @@ class _Teller:
     def __init__(self, report: Report) -> None:
         self._report = report
         self.counts = {"files to delete": 0, "bytes to delete": 0}
+
+    def end(self, uploads: Iterable[Unfinished]) -> None:
+        self.counts["uploads to end"] = sum(1 for _ in uploads)
 
     def collect(self, doomed: Iterable[Unreferenced]) -> None:
         for file in doomed:
@@ -100,6 +107,12 @@ class _Collector:
         self._report = report
         self.counts = {"files deleted": 0, "bytes deleted": 0, "rows forgotten": 0}
         self.failed = 0
+
+    def end(self, uploads: Iterable[Unfinished]) -> None:
+        self.counts["uploads ended"] = 0
+        for upload in uploads:
+            self._site.end(upload)
+            self.counts["uploads ended"] += 1
 
     def collect(self, doomed: Iterable[Unreferenced]) -> None:
         with ThreadPoolExecutor(_THREADS) as threads:

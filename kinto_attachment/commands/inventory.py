@@ -18,7 +18,12 @@ from urllib.parse import unquote
 
 from typing_extensions import Self
 
-from kinto_attachment.database import records_with_attachment, rows_of_ours, snapshot
+from kinto_attachment.database import (
+    records_with_attachment,
+    rows_of_ours,
+    rows_of_uploads,
+    snapshot,
+)
 from kinto_attachment.migrations import taken_over
 from kinto_attachment.references import FILES, HOLDINGS, is_metadata_of
 from kinto_attachment.settings import Settings
@@ -36,6 +41,8 @@ CREATE TABLE named (name TEXT, uri TEXT, PRIMARY KEY (name, uri)) WITHOUT ROWID;
 CREATE TABLE holdings (uri TEXT PRIMARY KEY, name TEXT, holding TEXT) WITHOUT ROWID;
 CREATE TABLE files (name TEXT PRIMARY KEY, size INTEGER, modified REAL, excluded INTEGER)
     WITHOUT ROWID;
+-- What unfinished uploads need: names of files, and ids of uploads to S3.
+CREATE TABLE needed (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _JOINED = """
 CREATE INDEX shown_by_name ON shown (name);
@@ -105,6 +112,8 @@ class Inventory:
             self._insert(
                 "holdings", 3, ((row["uri"], row["name"], json.dumps(row)) for row in holdings)
             )
+            uploads = progress(rows_of_uploads(connection), "uploads")
+            self._insert("needed", 1, _needed(files, uploads))
         listed = progress(files.list(), "files")
         self._insert("files", 4, _described(listed, is_excluded))
         self._database.executescript(_JOINED)
@@ -157,12 +166,18 @@ class Inventory:
                                     THEN modified * 1000 ELSE kept END
               FROM files LEFT JOIN rows USING (name)
              WHERE modified < :before AND NOT excluded AND name NOT IN (SELECT name FROM shown)
+               AND name NOT IN (SELECT name FROM needed)
              ORDER BY name
         """
         values = {"before": before.timestamp(), "kept_before": self._kept_before}
         for name, size, kept in self._database.execute(query, values):
             since = None if kept is None else datetime.fromtimestamp(kept / 1000, timezone.utc)
             yield Unreferenced(name, size, since)
+
+    def is_needed(self, name: str) -> bool:
+        """Whether an unfinished upload needs that: the name of a file, or the id of an upload."""
+        query = "SELECT 1 FROM needed WHERE name = ?"
+        return self._database.execute(query, [name]).fetchone() is not None
 
     def mismatches(self) -> Iterator[tuple[str, str | None, str]]:
         """Where rows and records differ: name of the file, URI of the record (``None`` where it
@@ -206,7 +221,16 @@ class Inventory:
 
     def _insert(self, table: str, columns: int, rows: Iterable[tuple[Any, ...]]) -> None:
         values = ", ".join("?" * columns)
-        self._database.executemany(f"INSERT INTO {table} VALUES ({values})", rows)  # noqa: S608
+        self._database.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({values})", rows)  # noqa: S608
+
+
+def _needed(files: FileStorage, uploads: Iterable[dict[str, Any]]) -> Iterator[tuple[str]]:
+    for upload in uploads:
+        if not upload["done"]:
+            for name in files.needed(upload["state"]):
+                yield (name,)
+            if upload["name"] is not None:
+                yield (upload["name"],)
 
 
 def _described(

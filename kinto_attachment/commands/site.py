@@ -17,6 +17,7 @@ from kinto_attachment.database import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.transaction import FileChanges
+from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 
 
 class Refused(Exception):
@@ -54,6 +55,12 @@ class Site:
         """The rows, in a transaction of their own. No file follows it."""
         with transaction.manager:
             yield Rows(self.kinto_storage, self.settings, FileChanges(self.files))
+
+    def end(self, upload: Unfinished) -> None:
+        """Cancel a resumable upload, with what is stored of it."""
+        with transaction.manager:
+            rows = UnfinishedUploads(self.kinto_storage)
+            rows.cancel(upload, FileChanges.current(self.files))
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -13,6 +13,7 @@ from kinto_attachment.references import FILES
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
+from tests.http.tus import begin
 
 DAY = 24 * 3600
 KEEP = {"keep_old_files": "true"}
@@ -394,3 +395,50 @@ def test_what_earlier_versions_kept_is_kept(
     migrated(execute, migrated_before)
 
     assert names(command("gc", "--delete", "--json", *options, attachment=settings)) == deleted
+
+
+both = pytest.mark.parametrize("where", ["local", "s3"])
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def unfinished(record):
+    """A resumable upload of which half has arrived."""
+    record.attach(b"content")
+    upload = begin(record, 12 * MIB)
+    upload.patch(0, bytes(6 * MIB))
+    return upload
+
+
+@both
+def test_unfinished_uploads_stay(record, unfinished, command):
+    time.sleep(1)
+
+    told = command("gc", "--older-than=0s", "--json")
+    result = command("gc", "--older-than=0s", "--delete", "--json")
+
+    assert told.findings == result.findings == []
+    assert command("check", "--older-than=0s").status == 0
+    unfinished.patch(6 * MIB, bytes(6 * MIB))
+    assert record.data["attachment"]["size"] == 12 * MIB
+
+
+@both
+def test_uploads_that_have_rested_for_too_long_are_ended(record, unfinished, command, execute):
+    query = "UPDATE objects SET data = data || '{\"expires\": 1}' WHERE resource_name = %s"
+    execute(query, "attachments-uploads")
+
+    told = command("gc", "--json")
+    result = command("gc", "--delete", "--json")
+
+    assert told.counts["uploads to end"] == result.counts["uploads ended"] == 1
+    assert len(record.files()) == 1
+    unfinished.head(status=404)
+    assert record.content == b"content"
+
+
+def test_uploads_that_are_done_need_nothing(record, command):
+    begin(record, 5).patch(0, b"small")
+
+    assert command("gc", "--older-than=0s", "--json").findings == []
+    assert record.content == b"small"

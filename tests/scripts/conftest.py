@@ -151,7 +151,7 @@ class Script:
     ) -> subprocess.Popen[str]:
         """Run it in the background."""
         command = [
-            *(sys.executable, *python, self._path),
+            *(*options.pop("through", ()), sys.executable, *python, self._path),
             *("--server", url or self._kinto.url, "--auth", auth),
             *("--bucket", self._kinto.bucket, "--collection", self._kinto.collection),
             *arguments,

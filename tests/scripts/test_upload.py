@@ -13,6 +13,7 @@ import pytest
 
 from tests.scripts.conftest import record_id
 from tests.scripts.servers import answers, drops_the_upload, first, loses_the_answer
+from tests.servers.privileges import as_a_user_like_others
 
 AT_ONCE = ("--retry-after", "0")
 
@@ -223,12 +224,13 @@ def test_what_cannot_be_read_is_said_and_the_others_go_on(upload, local, kinto):
     assert len(kinto.records()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 def test_a_file_without_permission_is_said(upload, local):
     (local / "secret.txt").write_bytes(HELLO)
     (local / "secret.txt").chmod(0)
 
-    assert "failed secret.txt: Permission denied." in upload("secret.txt", status=1).err
+    done = upload("secret.txt", status=1, through=as_a_user_like_others())
+
+    assert "failed secret.txt: Permission denied." in done.err
 
 
 def test_two_files_with_one_name_are_refused_before_anything_is_sent(upload, local, proxy):

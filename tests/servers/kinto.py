@@ -92,18 +92,7 @@ class LiveKinto:
         self.port = port or free_port()
         self.ini = self.directory / "kinto.ini"
         self.ini.write_text(ini(settings, self.port))
-        command = {
-            "waitress": ["-m", "pyramid.scripts.pserve", str(self.ini)],
-            "gunicorn": [
-                *("-m", "gunicorn", "--paste", str(self.ini), "--log-config", str(self.ini)),
-                *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
-                *("--worker-class", worker_class, "--no-control-socket"),
-                *(("--threads", str(threads)) if worker_class == "gthread" else ()),
-                # A slow upload is a test's right. To stop, gunicorn waits 2 seconds for idle
-                # connections: killed before that, it would lose its coverage.
-                *("--timeout", "300", "--graceful-timeout", "5"),
-            ],
-        }[server]
+        command = self.command(server, workers, worker_class, threads)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*python, *command],
@@ -121,6 +110,21 @@ class LiveKinto:
         except BaseException:
             self.stop()
             raise
+
+    def command(self, server: str, workers: int, worker_class: str, threads: int) -> list[str]:
+        """What Python is started with to run ``self.ini`` on ``self.port``."""
+        return {
+            "waitress": ["-m", "pyramid.scripts.pserve", str(self.ini)],
+            "gunicorn": [
+                *("-m", "gunicorn", "--paste", str(self.ini), "--log-config", str(self.ini)),
+                *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
+                *("--worker-class", worker_class, "--no-control-socket"),
+                *(("--threads", str(threads)) if worker_class == "gthread" else ()),
+                # A slow upload is a test's right. To stop, gunicorn waits 2 seconds for idle
+                # connections: killed before that, it would lose its coverage.
+                *("--timeout", "300", "--graceful-timeout", "5"),
+            ],
+        }[server]
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
+from tests.servers.privileges import as_a_user_like_others
 from tests.storage.conftest import open_files
 
 UMASK = 0o027
@@ -231,11 +232,19 @@ def test_a_read_only_disk_is_reported(mounted: Callable[[str], Path]) -> None:
         LocalStorage(root / "folder").stage("a.txt")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_reported(storage: LocalStorage, root: Path) -> None:
+def test_a_read_only_folder_is_reported(root: Path) -> None:
     root.mkdir(mode=0o555)
-    with pytest.raises(StorageUnavailable, match="Permission denied"):
-        storage.stage("a.txt")
+    program = (
+        "import sys; from kinto_attachment.storage.local import LocalStorage;"
+        "LocalStorage(sys.argv[1]).stage('a.txt')"
+    )
+    command = [*as_a_user_like_others(), sys.executable, "-c", program, str(root)]
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    *_, error = done.stderr.splitlines()
+    assert "StorageUnavailable" in error
+    assert "Permission denied" in error
 
 
 def test_a_file_in_the_place_of_base_path_is_reported(tmp_path: Path) -> None:

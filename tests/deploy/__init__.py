@@ -1,0 +1,1 @@
+"""deploy/, set up as an operator does, and used."""

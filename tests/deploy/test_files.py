@@ -1,0 +1,93 @@
+"""The files as nginx serves them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import requests
+
+from tests.deploy.conftest import MIB
+
+on_the_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
+
+
+def get(url: str, **arguments: object) -> requests.Response:
+    return requests.get(url, timeout=60, allow_redirects=False, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def location(site):
+    """Of a file with the content ``a picture``."""
+    return site.attach(b"a picture", "picture.png", "picture")
+
+
+def test_a_file_can_be_kept_by_all_and_for_ever(location):
+    answer = get(location)
+
+    assert (answer.status_code, answer.content) == (200, b"a picture")
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_file_has_no_right_to_do_anything(location):
+    headers = get(location).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+    assert headers["Content-Security-Policy"].endswith("; sandbox")
+
+
+def test_chromium_shows_a_pdf(site):
+    headers = get(site.attach(b"%PDF-1.7", "paper.pdf", "paper")).headers
+
+    assert headers["Content-Type"] == "application/pdf"
+    assert "sandbox" not in headers["Content-Security-Policy"]
+
+
+def test_a_part_of_a_file_can_be_read(location):
+    answer = get(location, headers={"Range": "bytes=2-8"})
+
+    assert (answer.status_code, answer.content) == (206, b"picture")
+
+
+def test_credentials_for_kinto_do_no_harm(site, location):
+    assert get(location, auth=site.auth).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["b/c/none.png", "b/none/none.png"])
+def test_a_file_that_is_not_there_is_looked_for_again(site, name):
+    answer = get(f"{site.url}/files/{name}")
+
+    assert answer.status_code == 404
+    assert "Cache-Control" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["", "b", "b/", "b/c", "b/c/", "?list-type=2", "?acl", "b/c?acl"])
+def test_nobody_lists_files(site, location, path):
+    answer = get(f"{site.url}/files/{path}")
+
+    assert answer.status_code == 404
+    assert location.rpartition("/")[2] not in answer.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nobody_writes_files(location, method):
+    answer = requests.request(method, location, data=b"mine", timeout=60)
+
+    assert answer.status_code in (403, 404, 405)
+    assert get(location).content == b"a picture"
+
+
+@on_the_disk
+def test_an_upload_in_flight_cannot_be_read(site):
+    files = site.installation.files
+    with site.start_upload(2 * MIB):
+        deadline = time.monotonic() + 30
+        while not (parts := list(files.glob(".*.part"))):
+            assert time.monotonic() < deadline, "no upload has begun"
+            time.sleep(0.02)
+        answers = [get(f"{site.url}/files/{part.name}") for part in parts]
+
+    assert {answer.status_code for answer in answers} == {404}

@@ -1,0 +1,112 @@
+"""Units of systemd, run without it: the command, the environment and the wish to be told when it
+is ready, as the unit file says them (systemd.service(5), systemd.exec(5))."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import signal
+import socket
+import string
+import subprocess
+from pathlib import Path
+
+READY_SECONDS = 180.0
+STOP_SECONDS = 20.0
+
+
+class Unit:
+    """The unit ``name`` (``kinto@8001.service``) of the folder ``units``; ``log`` gets what it
+    prints. Of the sandbox around it nothing is there."""
+
+    def __init__(self, units: Path, name: str, log: Path) -> None:
+        template, at, rest = name.partition("@")
+        instance, _, kind = rest.rpartition(".")
+        self.path = units / (f"{template}@.{kind}" if at else name)
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.read_string(self.path.read_text().replace("\\\n", " ").replace("%i", instance))
+        self.service = parser["Service"]
+        self._notified: socket.socket | None = None
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run it to its end (``Type=oneshot``)."""
+        return subprocess.run(
+            self._command(),
+            env=self._environ(),
+            capture_output=True,
+            text=True,
+            timeout=READY_SECONDS,
+        )
+
+    def start(self) -> None:
+        """Start it; it may not be ready yet."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                env={**self._environ(), "NOTIFY_SOCKET": self._notifications()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it says that it is (``Type=notify``), if it is a unit that does.
+
+        Raises ``RuntimeError`` with what it printed if it does not.
+        """
+        if self._notified is None:
+            return
+        try:
+            while b"READY=1" not in self._notified.recv(4096):
+                pass
+        except TimeoutError:
+            raise RuntimeError(f"{self.path.name} is not ready: {self.log.read_text()}") from None
+        finally:
+            self._notified.close()
+            self._notified = None
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop it; kill it after ``seconds``. May be called again."""
+        if self._notified is not None:
+            self._notified.close()
+            self._notified = None
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _notifications(self) -> str:
+        """The address of the socket on which the unit tells that it is ready, if it is to."""
+        if self.service.get("Type") != "notify":
+            return ""
+        address = self.log.with_suffix(".sock")
+        address.unlink(missing_ok=True)
+        self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notified.bind(str(address))
+        self._notified.settimeout(READY_SECONDS)
+        return str(address)
+
+    def _environ(self) -> dict[str, str]:
+        if "EnvironmentFile" not in self.service:
+            return dict(os.environ)
+        return {**os.environ, **environment(Path(self.service["EnvironmentFile"]))}
+
+    def _command(self) -> list[str]:
+        line = string.Template(self.service["ExecStart"]).substitute(self._environ())
+        return shlex.split(line)
+
+
+def environment(path: Path) -> dict[str, str]:
+    """The variables of an ``EnvironmentFile``."""
+    lines = path.read_text().splitlines()
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
