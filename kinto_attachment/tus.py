@@ -142,6 +142,9 @@ def create(request: Any) -> Response:
     headers = request.headers
     kept = {name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers}
     with _refusals():
+        if "Upload-Concat" in headers:
+            # It would be attached as a file of its own.
+            raise InvalidHeader("Upload-Concat is not supported: send one upload")
         length = tus_headers.length(headers)
         sent = headers.get("Upload-Metadata", "")
         pairs = tus_headers.metadata(sent)

@@ -159,10 +159,8 @@ class UnfinishedUploads:
         for row in pages(self._storage, UPLOADS, parent_id, filters):
             upload = _upload(row)
             # To Kinto, more characters than the last "*" may stand for others.
-            if parent_id.endswith("*"):
-                if upload.record.startswith(parent_id[:-1]):
-                    yield upload
-            elif upload.record == parent_id:
+            prefix, star, _ = parent_id.partition("*")
+            if upload.record == parent_id or (star and upload.record.startswith(prefix)):
                 yield upload
 
 

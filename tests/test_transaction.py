@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 
 import pytest
+import sqlalchemy
 import transaction
+from kinto.core.storage.exceptions import BackendError
 
 from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.transaction import FileChanges, release
+from kinto_attachment.transaction import FileChanges, release, short
 
 
 class Storage:
@@ -182,3 +184,10 @@ def test_a_transaction_that_is_released_holds_nothing(storage):
     release(Request())
 
     assert held == []
+
+
+def test_a_short_transaction_that_does_not_commit(storage):
+    lost = sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
+
+    with pytest.raises(BackendError), short(transaction.manager):
+        transaction.get().join(Database(lost))

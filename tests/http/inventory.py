@@ -8,8 +8,10 @@ from typing import Any
 
 import transaction
 from kinto.core.utils import sqlalchemy
+from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.references import FILES, HOLDINGS
+from kinto_attachment.unfinished import UPLOADS
 from tests.servers.s3 import S3Server
 
 _OBJECTS = """
@@ -76,6 +78,7 @@ class Inventory:
         """``registry`` is Pyramid's."""
         self._settings = registry.attachment_settings
         self._storage = registry.storage
+        self._files = registry.getUtility(IFileStorage)
         self._stored = stored
 
     def check(self) -> None:
@@ -83,8 +86,9 @@ class Inventory:
 
         - Every record that shows a file of ours shows one that is there, with its hash and size;
         - every row names exactly the records that hold the file;
-        - every stored file is shown by a record, or its row says that it is kept;
-        - no record is left of a collection that is gone.
+        - every stored file is shown by a record, or its row says that it is kept, or an unfinished
+          upload needs it;
+        - no record and no upload is left of a collection that is gone.
         """
         shown = self.check_records()
         files = {row["name"]: row for row in self._objects(FILES).values()}
@@ -102,7 +106,10 @@ class Inventory:
             assert len(states) == (0 if row["holders"] else 1), row
             if "kept" in states:
                 kept.append(name)
-        assert self._stored.names() == sorted({*holdings.values(), *kept})
+        names = self._stored.names()
+        held = {*holdings.values(), *kept}
+        assert held <= set(names)
+        assert [name for name in names if name not in held and not self._is_needed(name)] == []
         self._check_parents()
 
     def check_records(self) -> dict[str, dict[str, Any]]:
@@ -127,6 +134,13 @@ class Inventory:
         """The names of the files that no record holds, and that stay all the same."""
         return sorted(row["name"] for row in self._objects(FILES).values() if "kept" in row)
 
+    def _is_needed(self, name: str) -> bool:
+        """Whether an unfinished upload needs what is stored under that name."""
+        uploads = [row for row in self._objects(UPLOADS).values() if not row["done"]]
+        needed = {name for row in uploads for name in self._files.needed(row["state"])}
+        finished = {row["name"] for row in uploads}
+        return not {name, name.rpartition("?uploadId=")[2]}.isdisjoint(needed | finished)
+
     def _check_parents(self) -> None:
         # Of very many collections, Kinto itself leaves some when the bucket goes.
         buckets = {f"/buckets/{bucket_id}" for _, bucket_id in self._objects("bucket")}
@@ -136,6 +150,8 @@ class Inventory:
             if bucket in buckets
         }
         assert {parent_id for parent_id, _ in self._objects("record")} <= collections
+        records = {parent_id for parent_id, _ in self._objects(UPLOADS)}
+        assert {record.partition("/records/")[0] for record in records} <= collections
 
     def _name_of(self, attachment: Any) -> str | None:
         """The name of the file that a record shows, ``None`` if it is not of this server."""

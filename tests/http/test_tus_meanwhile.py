@@ -483,3 +483,90 @@ def test_a_whole_file_goes_with_what_is_deleted(record, monkeypatch, path):
     record.app.delete(f"{COLLECTION}{path}")
 
     assert record.files() == []
+
+
+def test_a_collection_with_a_similar_name_keeps_its_uploads(record):
+    """To the database, an underscore may stand for any character."""
+    for name in ("c_1", "cx1"):
+        record.app.put_json(f"/v1/buckets/b/collections/{name}", {})
+    upload = begin(record.other("r", "cx1"))
+    begin(record.other("r", "c_1"))
+
+    record.app.delete("/v1/buckets/b/collections/c_1")
+
+    upload.patch(0, CONTENT)
+    assert upload.record.content == CONTENT
+
+
+@pytest.mark.leaves("a file that gc finds")
+def test_an_upload_that_goes_between_two_looks(record, upload, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedUploads, "locked", lambda *args: None)
+        upload.patch(0, CONTENT, 404)
+        upload.delete(404)
+        record.app.delete("/v1/buckets/b")
+
+    assert not record.exists
+
+
+def test_a_database_that_fails_and_goes_on_failing(upload, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.leases.Lease.release", unavailable)
+        upload.patch(0, CONTENT, 503)
+
+    assert upload.offset == 9
+
+
+def test_a_refusal_that_cannot_be_written_down(record, upload, monkeypatch, caplog):
+    schema = {"type": "object", "required": ["title"]}
+    record.app.patch_json(COLLECTION, {"data": {"schema": schema}})
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedUploads, "remove", unavailable)
+        upload.patch(0, CONTENT, 400)
+
+    assert "left for gc" in caplog.text
+    assert not record.exists
+
+
+@pytest.mark.leaves("a record that is held by no row", backend="memory")
+def test_a_file_that_the_record_shows_stays_whatever_is_answered(make_record, monkeypatch):
+    """Where nothing can roll back, a record that is written is written."""
+    record = make_record(**{"kinto.includes": "kinto_attachment"})
+    upload = begin(record)
+    real = leases.check_lease
+    calls = []
+
+    def lost_in_the_end(rows, row):
+        calls.append(row)
+        if row.name is not None and record.exists:
+            rows.remove(row)
+        real(rows, row)
+
+    monkeypatch.setattr("kinto_attachment.resumable.check_lease", lost_in_the_end)
+
+    upload.patch(0, CONTENT, 404)
+
+    if is_transactional(record.app.registry.storage):
+        assert not record.exists
+        assert record.files() == []
+    else:
+        assert record.content == CONTENT
+
+
+def test_who_comes_too_late_ends_nothing(record, upload, monkeypatch):
+    """Another request has the lease when this one is refused for good."""
+    schema = {"type": "object", "required": ["title"]}
+    record.app.patch_json(COLLECTION, {"data": {"schema": schema}})
+    real = UnfinishedUploads.locked
+
+    def of_another(rows, uri, upload_id):
+        found = real(rows, uri, upload_id)
+        return found if found.name is None else replace(found, owner="another")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnfinishedUploads, "locked", of_another)
+        upload.patch(0, CONTENT, 400 if is_transactional(record.app.registry.storage) else 423)
+
+    assert upload.offset == 9
+    assert len(record.files()) == 1

@@ -437,6 +437,7 @@ def test_a_form_is_not_a_part_of_a_file(record):
         {"Upload_Length": "10", "Upload_Metadata": metadata(permissions={"read": "abc"})},
         {"Upload_Length": "10", "Upload_Metadata": metadata(sha256="abc")},
         {"Upload_Length": "10", "If_Match": "x"},
+        {"Upload_Length": "10", "Upload_Concat": "partial"},
     ],
 )
 def test_a_creation_that_is_refused(record, headers):

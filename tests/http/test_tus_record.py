@@ -101,7 +101,7 @@ def test_an_anonymous_upload(record):
 
 @pytest.mark.parametrize("path", ["/buckets/none/collections/c", "/buckets/b/collections/none"])
 def test_where_there_is_no_collection(record, path):
-    other = Record(record.app, record.folder, f"{path}/records/r")
+    other = Record(record.app, record.stored, f"{path}/records/r")
 
     creation(other, status=404, Upload_Length="10")
 
@@ -227,8 +227,8 @@ def test_a_record_that_should_not_exist(record):
     assert record.content == CONTENT
 
 
-def test_the_default_bucket(app, files):
-    record = Record(app, files, "/buckets/default/collections/assets/records/r")
+def test_the_default_bucket(app, stored):
+    record = Record(app, stored, "/buckets/default/collections/assets/records/r")
 
     created = creation(record, Upload_Length="10", Upload_Metadata=metadata(filename="a.txt"))
 
@@ -253,8 +253,8 @@ def test_the_default_bucket(app, files):
     alias.as_user(None).head(401)
 
 
-def test_the_default_bucket_in_one_request(app, files):
-    record = Record(app, files, "/buckets/default/collections/assets/records/r")
+def test_the_default_bucket_in_one_request(app, stored):
+    record = Record(app, stored, "/buckets/default/collections/assets/records/r")
 
     creation(record, CONTENT, 201, OFFSET_TYPE, Upload_Length="10")
 
@@ -262,8 +262,8 @@ def test_the_default_bucket_in_one_request(app, files):
     assert len(record.files()) == 1
 
 
-def test_nothing_is_created_in_the_default_bucket_by_a_refusal(app, files):
-    record = Record(app, files, "/buckets/default/collections/assets/records/r")
+def test_nothing_is_created_in_the_default_bucket_by_a_refusal(app, stored):
+    record = Record(app, stored, "/buckets/default/collections/assets/records/r")
 
     creation(record, status=400, Upload_Length="x")
     begin_elsewhere = Upload(record, f"http://localhost{record.endpoint}/uploads/x")
