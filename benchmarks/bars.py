@@ -56,12 +56,12 @@ def growth_of(
 ) -> float | None:
     """How many times as long the operation takes with ``count`` attachments than with none.
 
-    What plain Kinto takes more with as many records is not counted. A POST of a file is compared
-    to a plain PUT.
+    What plain Kinto takes more with as many records is not counted: it is that of a PUT for an
+    upload.
     """
     none = {"backend": backend, "attachments": 0}
     full = {"backend": backend, "attachments": count}
-    own = operation if operation in ("put", "delete") else "put"
+    own = growth.PLAIN_OPERATIONS.get(operation, operation)
     grown = samples.values(growth.NAME, subject, full, operation)
     start = samples.values(growth.NAME, subject, none, operation)
     grown_plain = samples.values(growth.NAME, PLAIN, full, own)

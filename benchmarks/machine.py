@@ -15,6 +15,7 @@ def describe(bench: Workbench) -> dict[str, str]:
     return {
         "CPU": f"{_cpu()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
+        "load by others": f"{os.getloadavg()[0]:.1f}, before the last section began",
         "file system": _file_system(bench.folder),
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
