@@ -7,9 +7,7 @@ seconds, and when the client vanishes. The end is that of a plain upload: see ``
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -22,6 +20,7 @@ from kinto.core.utils import msec_time
 from kinto_attachment import records
 from kinto_attachment.attachments import Attachments
 from kinto_attachment.bodies import ConnectionLost
+from kinto_attachment.endings import Endings, FileMismatch, UploadGone
 from kinto_attachment.forms import FILE, FilePart
 from kinto_attachment.leases import Lease, UploadUnknown, check_lease
 from kinto_attachment.locks import is_transactional
@@ -29,20 +28,10 @@ from kinto_attachment.progress import Body, TooLong, receive
 from kinto_attachment.references import Holder
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage.resumable import attempt
 from kinto_attachment.transaction import FileChanges, aside, outermost, release
 from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 from kinto_attachment.uploads import Destination, Metadata, TooLarge
-
-logger = logging.getLogger(__name__)
-
-_Short = Callable[[], AbstractContextManager[None]]
-
-# What the same request may be answered otherwise with, later.
-_MAY_HEAL = (401, 403, 423)
-
-
-class UploadGone(Exception):
-    """The upload has expired, or what was stored of it is not there any more."""
 
 
 class OffsetMismatch(Exception):
@@ -57,10 +46,6 @@ class LengthRefused(Exception):
     """The length is not the one told before, or less than what is there already."""
 
 
-class FileMismatch(Exception):
-    """The whole file is not what the client has announced."""
-
-
 class ResumableUploads:
     """The use cases, for one request on one record."""
 
@@ -71,6 +56,8 @@ class ResumableUploads:
         self._storage = request.registry.storage
         self._rows = UnfinishedUploads(self._storage)
         self._holder = Holder.of(request.matchdict)
+        references = Attachments(request, settings, files).references
+        self._endings = Endings(self._rows, files, references)
         self._limits = settings.for_collection(self._holder.bucket_id, self._holder.collection_id)
 
     def create(
@@ -93,7 +80,9 @@ class ResumableUploads:
         self._check_size(length)
         destination = self._destination(length)
         mimetype = destination.mimetype(part)
-        self._check_record(part.filename, mimetype, length, sha256, body)
+        # What is not known yet of the file is stood in for by something of its kind.
+        size = 1 if length is None else length
+        self._check_record(Metadata(part.filename, sha256 or "0" * 64, mimetype, size), body)
         release(self._request)
         upload = Unfinished(
             id=str(uuid4()),
@@ -144,14 +133,14 @@ class ResumableUploads:
         with aside(self._request) as short:
             check = partial(self._checked, offset=offset, content=content, length=length)
             lease = Lease(self._rows, short, self._holder.uri, upload_id, check)
-            with self._ending(short, lease):
+            with self._endings.of(short, lease):
                 if lease.upload.length is not None:
                     length = lease.upload.length
                 if not self._receive(lease, offset, content, length):
                     return lease.upload
                 known = self._verified(lease.upload, length, lease)
         # From now on Kinto may refuse, also after this view.
-        outermost(self._request).add_response_callback(partial(self._settle, short, lease))
+        outermost(self._request).add_response_callback(partial(self._endings.settle, short, lease))
         return self._attached(lease.upload, known)
 
     def cancel(self, upload_id: str) -> None:
@@ -166,7 +155,7 @@ class ResumableUploads:
                     raise UploadUnknown()
                 self._rows.remove(upload)
             if not upload.done:
-                self._discard(short, upload)
+                self._endings.discard(short, upload)
 
     def _checked(
         self, upload: Unfinished, offset: int, content: Body, length: int | None
@@ -246,7 +235,7 @@ class ResumableUploads:
         try:
             return upload, self._verified(upload, upload.length)
         except BaseException:
-            self._files.delete(upload.name or "")
+            attempt("delete the file of an upload", self._files.delete, upload.name)
             raise
 
     def _verified(
@@ -289,73 +278,15 @@ class ResumableUploads:
             self._rows.save(upload)
         return upload
 
-    @contextmanager
-    def _ending(self, short: _Short, lease: Lease) -> Any:
-        """Give the lease back if something fails, or end the upload if all would fail again."""
-        try:
-            yield
-        except (FileMismatch, UploadGone, UploadUnknown):
-            self._end(short, lease.upload)
-            raise
-        except BaseException:
-            lease.give_up()
-            raise
-
-    def _settle(self, short: _Short, lease: Lease, request: Any, response: Any) -> None:
-        """After the transaction: the upload ends with a refusal that would come again."""
-        status = response.status_code
-        if status < 400:
-            return
-        if status >= 500 or status in _MAY_HEAL:
-            lease.give_up()
-            return
-        try:
-            self._end(short, lease.upload)
-        except Exception:
-            # The client has its answer.
-            logger.exception("An upload is left for gc.")
-
-    def _end(self, short: _Short, upload: Unfinished) -> None:
-        with short(), self._rows.exclusively():
-            found = self._rows.locked(upload.record, upload.id)
-            if found is not None:
-                if found.owner != upload.owner:
-                    return
-                self._rows.remove(found)
-        self._discard(short, upload)
-
-    def _discard(self, short: _Short, upload: Unfinished) -> None:
-        """Remove what is stored of an upload that has no row any more."""
-        self._files.cancel(upload.state)
-        if upload.name is None:
-            return
-        with short():
-            attachments = Attachments(self._request, self._settings, self._files)
-            shown = attachments.references.shown_by(self._holder)
-        if shown != upload.name:
-            self._files.delete(upload.name)
-
     def _check_size(self, length: int | None) -> None:
         limit = self._limits.max_size_bytes
         if limit and length is not None and length > limit:
             raise TooLarge(limit)
 
-    def _check_record(
-        self,
-        filename: str,
-        mimetype: str,
-        length: int | None,
-        sha256: str | None,
-        body: dict[str, dict[str, Any]],
-    ) -> None:
-        """Raise what Kinto answers when it refuses the record, whatever the file will be like.
-
-        What is not known yet of the file is stood in for by something of its kind.
-        """
-        suffix = PurePosixPath(filename).suffix
-        size = 1 if length is None else length
-        expected = Metadata(filename, sha256 or "0" * 64, mimetype, size)
-        attachment = expected.attachment(self._settings.location(f"{uuid4()}{suffix}"))
+    def _check_record(self, expected: Metadata, body: dict[str, dict[str, Any]]) -> None:
+        """Raise what Kinto answers when it refuses the record, whatever the file will be like."""
+        name = f"{uuid4()}{PurePosixPath(expected.filename).suffix}"
+        attachment = expected.attachment(self._settings.location(name))
         data = {**body.get("data", {}), FILE: attachment}
         records.check(self._request, self._request.context, {**body, "data": data})
 

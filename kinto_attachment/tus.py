@@ -6,8 +6,7 @@ https://tus.io/protocols/resumable-upload
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
@@ -17,14 +16,8 @@ from kinto.core.errors import ERRORS
 from pyramid.events import NewResponse
 from pyramid.httpexceptions import (
     HTTPBadRequest,
-    HTTPClientError,
-    HTTPConflict,
-    HTTPGone,
-    HTTPLocked,
     HTTPMethodNotAllowed,
-    HTTPNotFound,
     HTTPPreconditionFailed,
-    HTTPRequestEntityTooLarge,
     HTTPUnsupportedMediaType,
 )
 from pyramid.response import Response
@@ -35,20 +28,18 @@ from kinto_attachment.authorization import UploadContext, valid_context
 from kinto_attachment.bodies import content_length, taken
 from kinto_attachment.fields import json_object
 from kinto_attachment.forms import FIELDS, FILE, FilePart, clean_filename
-from kinto_attachment.leases import UploadBusy, UploadUnknown
+from kinto_attachment.leases import UploadUnknown
 from kinto_attachment.preconditions import Preconditions
-from kinto_attachment.progress import Body, ChecksumMismatch, TooLong
-from kinto_attachment.refusals import refusals, refused
+from kinto_attachment.progress import Body
+from kinto_attachment.refusals import refused
 from kinto_attachment.resumable import (
-    FileMismatch,
-    LengthRefused,
-    OffsetMismatch,
     ResumableUploads,
     UploadGone,
 )
 from kinto_attachment.settings import Settings
 from kinto_attachment.transaction import is_in_batch
 from kinto_attachment.tus_headers import CONTENT_TYPE, InvalidHeader
+from kinto_attachment.tus_refusals import tus_refusals
 from kinto_attachment.unfinished import Unfinished
 
 CORS_HEADERS = (
@@ -67,13 +58,6 @@ CORS_HEADERS = (
 
 _RESUMABLE = "Tus-Resumable"
 _ATTACHMENT = re.compile(r"/buckets/[^/]+/collections/[^/]+/records/[^/]+/attachment")
-
-
-class HTTPChecksumMismatch(HTTPClientError):
-    """A status that tus has defined."""
-
-    code = 460
-    title = "Checksum Mismatch"
 
 
 def register(config: Any, path: str) -> None:
@@ -141,7 +125,7 @@ def create(request: Any) -> Response:
     Preconditions(request).check(context.current_object)
     headers = request.headers
     kept = {name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers}
-    with _refusals():
+    with tus_refusals():
         if "Upload-Concat" in headers:
             # It would be attached as a file of its own.
             raise InvalidHeader("Upload-Concat is not supported: send one upload")
@@ -175,7 +159,7 @@ def on_upload(request: Any) -> Response:
     view = _VIEWS.get(_method(request))
     if view is None:
         raise HTTPMethodNotAllowed()
-    with _refusals():
+    with tus_refusals():
         upload: Unfinished | None = request.context.upload
         if upload is None or not upload.is_of(request.prefixed_userid):
             raise UploadUnknown()
@@ -275,35 +259,6 @@ def _answer(request: Any, status: int, headers: dict[str, str] | None = None) ->
         response.headers.pop("Content-Length", None)
     response.headers.update(headers or {})
     return response
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Answer what is wrong with an upload: as for a plain one, or as tus has it."""
-    try:
-        with refusals():
-            yield
-    except (InvalidHeader, LengthRefused) as error:
-        raise refused(HTTPBadRequest, ERRORS.INVALID_PARAMETERS, error) from None
-    except UploadUnknown:
-        message = "There is no such upload."
-        raise refused(HTTPNotFound, ERRORS.MISSING_RESOURCE, message) from None
-    except UploadGone:
-        message = "The upload has expired: begin a new one."
-        raise refused(HTTPGone, ERRORS.MISSING_RESOURCE, message) from None
-    except OffsetMismatch as error:
-        conflict = refused(HTTPConflict, ERRORS.CONSTRAINT_VIOLATED, error)
-        conflict.headers["Upload-Offset"] = str(error.offset)
-        raise conflict from None
-    except UploadBusy as error:
-        busy = refused(HTTPLocked, ERRORS.CONSTRAINT_VIOLATED, error)
-        busy.headers["Retry-After"] = str(error.seconds)
-        raise busy from None
-    except TooLong:
-        message = "The body is longer than the upload."
-        raise refused(HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE, message) from None
-    except (ChecksumMismatch, FileMismatch) as error:
-        raise refused(HTTPChecksumMismatch, ERRORS.INVALID_POSTED_DATA, error) from None
 
 
 def _name_version(event: Any) -> None:

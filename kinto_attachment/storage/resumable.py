@@ -179,7 +179,7 @@ class ResumableStorage(abc.ABC):
     def _cancel(self, state: State) -> None: ...
 
 
-def attempt(what: str, step: Callable[..., None], *args: Any) -> bool:
+def attempt(what: str, step: Callable[..., object], *args: Any) -> bool:
     """Call ``step(*args)``; log what it raises, and then return ``False``."""
     try:
         step(*args)

@@ -529,16 +529,15 @@ def test_a_refusal_that_cannot_be_written_down(record, upload, monkeypatch, capl
     assert not record.exists
 
 
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
 @pytest.mark.leaves("a record that is held by no row", backend="memory")
 def test_a_file_that_the_record_shows_stays_whatever_is_answered(make_record, monkeypatch):
     """Where nothing can roll back, a record that is written is written."""
-    record = make_record(**{"kinto.includes": "kinto_attachment"})
+    record = make_record()
     upload = begin(record)
     real = leases.check_lease
-    calls = []
 
     def lost_in_the_end(rows, row):
-        calls.append(row)
         if row.name is not None and record.exists:
             rows.remove(row)
         real(rows, row)
@@ -547,11 +546,7 @@ def test_a_file_that_the_record_shows_stays_whatever_is_answered(make_record, mo
 
     upload.patch(0, CONTENT, 404)
 
-    if is_transactional(record.app.registry.storage):
-        assert not record.exists
-        assert record.files() == []
-    else:
-        assert record.content == CONTENT
+    assert record.content == CONTENT
 
 
 def test_who_comes_too_late_ends_nothing(record, upload, monkeypatch):
@@ -569,4 +564,30 @@ def test_who_comes_too_late_ends_nothing(record, upload, monkeypatch):
         upload.patch(0, CONTENT, 400 if is_transactional(record.app.registry.storage) else 423)
 
     assert upload.offset == 9
+    assert len(record.files()) == 1
+
+
+def test_a_whole_file_that_vanishes(record, upload, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", unavailable)
+        upload.patch(0, CONTENT, 503)
+    (name,) = record.files()
+    (record.folder / name).unlink()
+
+    upload.patch(9, b"9", 410)
+
+    upload.head(404)
+    assert not record.exists
+
+
+def test_requests_without_transactions(make_record):
+    record = make_record(**{"kinto.transaction_per_request": "false"})
+    upload = begin(record)
+    upload.patch(0, b"01234")
+    upload.patch(4, b"x", 409)
+
+    upload.patch(5, b"56789")
+
+    assert record.content == CONTENT
+    begin(record).delete()
     assert len(record.files()) == 1
