@@ -22,6 +22,9 @@ let collection;
 let replaced = null;
 /** Aborts the upload that is under way, if there is one. */
 let sending = null;
+/** The quarter of the upload that was told last. */
+let told = 0;
+/** The URL of the list's next page, if there is one. */
 let next = null;
 
 function say(text) {
@@ -61,8 +64,9 @@ async function showRecords() {
   showPage(page);
   if (id !== undefined) {
     const same = [...$("records").rows].find((each) => each.dataset.id === id);
-    const button = same?.querySelector(`[data-action="${focused.dataset.action}"]`);
-    (button ?? $("files-title")).focus();
+    const { action } = focused.dataset;
+    const equal = same?.querySelector(action ? `[data-action="${action}"]` : "a");
+    (equal ?? $("files-title")).focus();
   }
 }
 
@@ -113,6 +117,9 @@ async function remove(record) {
   try {
     await collection.remove(record);
     say(`${nameOf(record)} is deleted.`);
+    if (replaced?.id === record.id && !sending) {
+      setReplaced(null);
+    }
   } catch (error) {
     if (error.status === 412) {
       complain(
@@ -157,7 +164,7 @@ async function send() {
 }
 
 async function sendAtOnce(record, file, data) {
-  const onProgress = (sent) => showProgress(sent, file.size);
+  const onProgress = (sent) => showProgress(file, sent);
   await collection.attach(record, file, data, { onProgress, signal: sending.signal });
 }
 
@@ -169,14 +176,11 @@ async function sendInChunks(record, file, data) {
   const url = localStorage.getItem(key);
   const upload = collection.attachInChunks(record, file, data, { url, chunkSize, signal });
   upload.onCreated = (created) => localStorage.setItem(key, created);
-  upload.onProgress = (sent) => {
-    if (sent === 0) {
-      return;
-    }
-    say(`${file.name} is being uploaded.`);
-    showProgress(sent, file.size);
+  upload.onProgress = (sent) => showProgress(file, sent);
+  upload.onWaiting = () => {
+    say("The server cannot be reached. The upload goes on when it is back.");
+    told = null;
   };
-  upload.onWaiting = () => say("The server cannot be reached. The upload goes on when it is back.");
   try {
     await upload.run();
     localStorage.removeItem(key);
@@ -196,7 +200,7 @@ async function sendInChunks(record, file, data) {
 async function explain(error, file) {
   if (sending.signal.aborted) {
     say(`The upload of ${file.name} is cancelled.`);
-  } else if (error.status === 412 && replaced) {
+  } else if (replaced && [404, 412].includes(error.status)) {
     const name = nameOf(replaced);
     const current = await collection.get(replaced.id).catch(() => replaced);
     setReplaced(current);
@@ -208,7 +212,7 @@ async function explain(error, file) {
             "as a new file.",
     );
   } else {
-    complain(`${file.name} is not uploaded: ${error.message} Nothing is lost; you can try again.`);
+    complain(`${file.name} is not uploaded; you can try again. ${error.message}`);
   }
 }
 
@@ -220,16 +224,23 @@ function setSending(controller) {
   $("progress").hidden = sending === null;
   $("bar").value = 0;
   $("percent").textContent = "";
+  told = 0;
   // What is disabled or hidden would lose the focus.
   if (hadFocus || document.activeElement === document.body) {
     $(sending ? "cancel" : "file").focus();
   }
 }
 
-function showProgress(sent, size) {
-  const percent = size ? Math.floor((100 * sent) / size) : 100;
+function showProgress(file, sent) {
+  const percent = file.size ? Math.floor((100 * sent) / file.size) : 100;
   $("bar").value = percent;
   $("percent").textContent = percent < 100 ? `${percent} %` : "Saving …";
+  // More often would be a torment to those who have it read out.
+  const quarter = Math.floor(percent / 25);
+  if (quarter !== told) {
+    told = quarter;
+    say(`${file.name} is being uploaded: ${25 * quarter} %.`);
+  }
 }
 
 function cancel() {
@@ -243,19 +254,16 @@ function cancel() {
   }
 }
 
-function pickDropped(event) {
-  $("drop").classList.remove("target");
-  const { files } = event.dataTransfer;
-  if (files.length === 0 || sending) {
-    return;
-  }
-  if (files.length > 1) {
+function pickDropped({ dataTransfer: { files } }) {
+  if (sending) {
+    complain("Wait until the upload has ended, or cancel it.");
+  } else if (files.length > 1) {
     complain("One file at a time, please.");
-    return;
+  } else {
+    $("file").files = files;
+    say(`${files[0].name} is picked.`);
+    $("type").focus();
   }
-  $("file").files = files;
-  say(`${files[0].name} is picked.`);
-  $("type").focus();
 }
 
 /** A listener that says what went wrong, whatever it is. */
@@ -270,7 +278,7 @@ function reporting(action) {
   };
 }
 
-const isFile = (event) => event.dataTransfer.types.includes("Files");
+const hasFile = (event) => event.dataTransfer.types.includes("Files");
 
 $("login").addEventListener(
   "submit",
@@ -284,15 +292,23 @@ $("cancel").addEventListener("click", cancel);
 $("more").addEventListener("click", reporting(showMore));
 // A browser would leave the page for a file that is dropped beside the form.
 addEventListener("dragover", (event) => {
-  event.preventDefault();
-  $("drop").classList.toggle("target", isFile(event));
+  if (hasFile(event)) {
+    event.preventDefault();
+    $("drop").classList.add("target");
+  }
 });
 addEventListener("dragleave", (event) => {
   if (event.relatedTarget === null) {
     $("drop").classList.remove("target");
   }
 });
-addEventListener("drop", reporting(pickDropped));
+addEventListener("drop", (event) => {
+  $("drop").classList.remove("target");
+  if (hasFile(event)) {
+    event.preventDefault();
+    pickDropped(event);
+  }
+});
 addEventListener("beforeunload", (event) => {
   if (sending) {
     event.preventDefault();

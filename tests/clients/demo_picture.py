@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = launched(playwright)
         with make_serve(Path(folder) / "checkout") as url:
-            page = browser.new_page(viewport={"width": 1000, "height": 780})
+            page = browser.new_page(viewport={"width": 1000, "height": 850})
             demo = Demo(page, url)
             demo.open("alice", "?resumable=1000000&chunk=1000000")
             for name, content, media_type, kind, category in FILES:
