@@ -10,6 +10,7 @@ const MIB = 1 << 20;
 const API = new URL("../v1/", document.baseURI).href;
 // The command that "make serve" prints uploads to it, too.
 const COLLECTION = "files";
+const QUARTERS = ["Nothing is", "A quarter is", "Half is", "Three quarters are", "All is"];
 
 const $ = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
@@ -239,7 +240,7 @@ function showProgress(file, sent) {
   const quarter = Math.floor(percent / 25);
   if (quarter !== told) {
     told = quarter;
-    say(`${file.name} is being uploaded: ${25 * quarter} %.`);
+    say(`${QUARTERS[quarter]} sent of ${file.name}.`);
   }
 }
 
