@@ -11,22 +11,30 @@ import shlex
 import sys
 import uuid
 import warnings
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import kinto
 import waitress
 from pyramid.paster import get_appsettings, setup_logging
+from webob import Request
+from webob.static import DirectoryApp
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CONFIG = CHECKOUT / "config" / "development.ini"
+DEMO = CHECKOUT / "demo"
 # The plugin has a limit of its own, if any; waitress would stop at 1 GiB.
 MAX_BODY_BYTES = 1 << 40
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
 READY = """
 Kinto listens on {url}
 Files are stored in {files}, records in memory. Ctrl-C stops it.
+Try it in a browser: {demo}
 Attach a file, from another terminal:
 
     {upload}
@@ -47,7 +55,7 @@ def main() -> int:
     settings = get_appsettings(str(CONFIG), name="main")
     settings["kinto.attachment.base_url"] = f"{url}files/"
     warnings.filterwarnings("ignore", "HTTPS is not enabled")
-    app = kinto.main({}, **settings)
+    app = with_demo(kinto.main({}, **settings))
     try:
         # The socket accepts connections from here on: they wait for run().
         server = waitress.create_server(
@@ -62,9 +70,26 @@ def main() -> int:
         return 1
     # Waitress stops at Ctrl-C; it may come before waitress runs.
     with suppress(KeyboardInterrupt):
-        print(READY.format(url=url, files=CHECKOUT / "files", upload=_upload(url)), flush=True)
+        ready = {"files": CHECKOUT / "files", "demo": _demo(url), "upload": _upload(url)}
+        print(READY.format(url=url, **ready), flush=True)
         server.run()
     return 0
+
+
+def with_demo(app: WsgiApp) -> WsgiApp:
+    """``app``, and beside it the page of the folder ``demo`` at ``/demo/``."""
+    # A change of the page is to be seen at once.
+    demo = DirectoryApp(str(DEMO), cache_control="no-cache")
+
+    def either(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        if request.path_info_peek() != "demo":
+            return app(environ, start_response)
+        request.path_info_pop()
+        content: Iterable[bytes] = demo(environ, start_response)
+        return content
+
+    return either
 
 
 def _url(host: str, port: int) -> str:
@@ -74,6 +99,10 @@ def _url(host: str, port: int) -> str:
     if ":" in host:
         host = f"[{host}]"
     return f"http://{host}:{port}/v1/"
+
+
+def _demo(url: str) -> str:
+    return f"{url.removesuffix('v1/')}demo/"
 
 
 def _upload(url: str) -> str:

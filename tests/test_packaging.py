@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 SOURCES = (
-    *("kinto_attachment", "tests", "scripts", "config", "deploy", "benchmarks"),
+    *("kinto_attachment", "tests", "scripts", "config", "deploy", "benchmarks", "demo", "docs"),
     *("setup.py", "pyproject.toml", "tox.ini", "MANIFEST.in", "Makefile"),
     *("README.rst", "CHANGELOG.rst", "LICENSE"),
 )

@@ -28,7 +28,7 @@ def command(checkout: Path, port: int) -> list[str]:
 def checkout(tmp_path: Path) -> Path:
     """A copy of what serves, to receive the files."""
     folder = tmp_path / "a checkout"
-    for name in ("scripts", "config"):
+    for name in ("scripts", "config", "demo"):
         shutil.copytree(CHECKOUT / name, folder / name)
     shutil.copy(CHECKOUT / "README.rst", folder)
     return folder
@@ -71,6 +71,27 @@ def test_it_prints_where_it_listens(served):
     url = f"http://127.0.0.1:{port}/v1/"
     assert any(url in line for line in printed)
     assert requests.get(url, timeout=10).json()["url"] == url
+
+
+def test_it_prints_where_the_demo_is(served):
+    _, port, printed = served
+
+    url = f"http://127.0.0.1:{port}/demo/"
+    assert any(url in line for line in printed)
+    answer = requests.get(url.removesuffix("/"), timeout=10)
+    assert answer.url == url
+    assert answer.text == (CHECKOUT / "demo" / "index.html").read_text()
+
+
+def test_nothing_but_the_demo_is_served_beside_kinto(served):
+    _, port, _ = served
+
+    def status(path: str) -> int:
+        return requests.get(f"http://127.0.0.1:{port}/{path}", timeout=10).status_code
+
+    assert status("demo/%2e%2e/config/development.ini") == 403
+    assert status("demo/nothing") == 404
+    assert status("config/development.ini") == 404
 
 
 def test_ctrl_c_stops_it_without_a_traceback(checkout):
