@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import kinto_http
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.clients.downloads import Downloads
 from tests.servers.kinto import LiveKinto
@@ -19,6 +21,17 @@ from tests.servers.ports import free_port
 USER = ("alice", "secret")
 
 PICTURES = Path(__file__).parents[2] / "screenshots"
+
+# Nothing but the page is to be asked for anything.
+_CHROMIUM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 _numbers = itertools.count(1)
 
@@ -94,3 +107,24 @@ def stored(client: kinto_http.Client, folder: Path) -> Callable[[], list[bytes]]
         return sorted(path.read_bytes() for path in folder.glob(f"{client.bucket_name}/*"))
 
     return stored
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, without a window."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no Chromium: the system may have it as a package, chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A new tab of a browser that remembers nothing."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        request.node.take_picture = lambda path: page.screenshot(path=path, full_page=True)
+        yield page

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
 import zlib
 
 import pytest
 import requests
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.clients.conftest import USER, live_kinto
 from tests.clients.kinto_admin import KintoAdmin
@@ -18,17 +17,6 @@ pytestmark = pytest.mark.clients
 
 # The last wheel of Kinto that has the built page.
 VERSION = "25.0.0"
-
-# Nothing but the page is to be asked for anything.
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +27,6 @@ def server(downloads, folder):
     settings = {"kinto.includes": includes, "kinto.admin_assets_path": str(page)}
     with live_kinto(folder, **settings) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("there is no Chromium: the system may have it as a package, chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, request):
-    """A new tab of a browser that remembers nothing."""
-    with browser.new_context() as context:
-        page = context.new_page()
-        request.node.take_picture = lambda path: page.screenshot(path=path, full_page=True)
-        yield page
 
 
 @pytest.fixture
