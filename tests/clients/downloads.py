@@ -45,19 +45,40 @@ class Downloads:
             lambda to: _run(NODE, _NPM, "pack", "--silent", f"{package}@{version}", cwd=to),
         )
 
+    def npm_with_dependencies(self, package: str, version: str) -> Path:
+        """A package of npm's, among the packages that it needs: Node.js can import it."""
+        name = f"{package}-{version}-npm-installed"
+        installed = self._kept(name, lambda to: _install(to, f"{package}@{version}"))
+        return installed / "node_modules" / package
+
     def _unpacked(self, name: str, download: Callable[[Path], None]) -> Path:
+        def unpacked(folder: Path) -> Path:
+            download(folder)
+            (archive,) = folder.iterdir()
+            _unpack(archive, folder / "unpacked")
+            return folder / "unpacked"
+
+        return self._kept(name, unpacked)
+
+    def _kept(self, name: str, made: Callable[[Path], Path]) -> Path:
         target = self._folder / name
         if not target.exists():
             partial = self._folder / "partial" / name
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            download(partial)
-            (archive,) = partial.iterdir()
-            _unpack(archive, partial / "unpacked")
             # In one step, so that what was cut short is done again.
-            (partial / "unpacked").rename(target)
+            made(partial).rename(target)
             shutil.rmtree(partial)
         return target
+
+
+def _install(folder: Path, package: str) -> Path:
+    options = ("--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder)
+    _run(NODE, _NPM, "install", *options, package, cwd=folder)
+    # The packages are looked for in a folder of this name.
+    (folder / "installed").mkdir()
+    (folder / "node_modules").rename(folder / "installed" / "node_modules")
+    return folder / "installed"
 
 
 def _pip(folder: Path, *arguments: str) -> None:
