@@ -437,6 +437,16 @@ def test_uploads_that_have_rested_for_too_long_are_ended(record, unfinished, com
     assert record.content == b"content"
 
 
+def test_a_file_that_is_complete_but_not_attached_yet_stays(record, unfinished, command, execute):
+    (record.folder / "complete.bin").write_bytes(b"complete")
+    query = (
+        'UPDATE objects SET data = data || \'{"name": "complete.bin"}\' WHERE resource_name = %s'
+    )
+    execute(query, "attachments-uploads")
+
+    assert command("gc", "--older-than=0s", "--json").findings == []
+
+
 def test_uploads_that_are_done_need_nothing(record, command):
     begin(record, 5).patch(0, b"small")
 

@@ -150,7 +150,7 @@ class Installation:
         texts = {
             str(path.relative_to(DEPLOY)): path.read_text()
             for path in (DEPLOY / "etc").rglob("*")
-            if path.is_file()
+            if path.is_file() and path.suffix != ".pyc"
         }
         for name, changes in ON_S3.items() if self.on_s3 else ():
             for old, new in changes:

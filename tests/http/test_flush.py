@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import types
+from dataclasses import replace
 
 import pytest
+import transaction
 from kinto.core.storage.exceptions import BackendError
 from kinto.events import ServerFlushed
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.unfinished import UnfinishedUploads
+from tests.http.tus import begin
 
 PLUGINS = "kinto.plugins.default_bucket kinto.plugins.flush kinto_attachment"
 
@@ -140,6 +144,27 @@ def test_more_rows_than_kinto_lists_at_once(make_record):
     record = make_record(**settings)
     for number in range(5):
         record.other(f"r{number}").attach(json.dumps(number).encode())
+
+    flush(record)
+
+    assert record.files() == []
+
+
+def test_unfinished_uploads_go_as_well(record):
+    begin(record).patch(0, b"half")
+
+    flush(record)
+
+    assert record.files() == []
+
+
+def test_a_file_that_is_complete_but_not_attached_yet_goes(record):
+    begin(record).patch(0, b"half")
+    (record.folder / "complete.txt").write_bytes(b"complete")
+    rows = UnfinishedUploads(record.app.registry.storage)
+    [upload] = rows.below("*")
+    rows.save(replace(upload, name="complete.txt"))
+    transaction.commit()
 
     flush(record)
 

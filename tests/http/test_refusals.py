@@ -327,7 +327,7 @@ def test_a_schema_may_ask_for_the_attachment(make_record):
 @pytest.mark.parametrize("endpoint", ["attach", "detach"])
 @pytest.mark.parametrize("user", ["alice", "bob", None])
 @pytest.mark.parametrize(
-    ("bucket", "collection"),
+    ("bucket_id", "collection_id"),
     [
         ("unknown", "c"),
         ("b", "unknown"),
@@ -339,9 +339,9 @@ def test_a_schema_may_ask_for_the_attachment(make_record):
         ("b", "c%0A"),
     ],
 )
-def test_no_such_bucket_or_collection(record, endpoint, user, bucket, collection):
+def test_no_such_bucket_or_collection(record, endpoint, user, bucket_id, collection_id):
     target = record.as_user(user)
-    target.endpoint = f"/v1/buckets/{bucket}/collections/{collection}/records/r/attachment"
+    target.endpoint = f"/v1/buckets/{bucket_id}/collections/{collection_id}/records/r/attachment"
 
     response = getattr(target, endpoint)(status=404)
 
