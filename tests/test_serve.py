@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -41,15 +42,40 @@ def served(checkout: Path) -> Iterator[tuple[subprocess.Popen[str], int, list[st
     process = subprocess.Popen(
         command(checkout, port), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    yield process, port, until_ready(process)
+    process.kill()
+    process.communicate()
+
+
+def until_ready(process: subprocess.Popen[str]) -> list[str]:
+    """What it prints, up to the command that uploads a file."""
     assert process.stdout is not None
     printed = []
     for line in process.stdout:
         printed.append(line)
         if "curl" in line:
             break
-    yield process, port, printed
-    process.kill()
-    process.communicate()
+    return printed
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_serve_runs_it(checkout):
+    shutil.copy(CHECKOUT / "Makefile", checkout)
+    port = free_port()
+    # With what is installed here.
+    given = [f"VENV={sys.prefix}", f"PORT={port}", f"--old-file={sys.prefix}/.installed"]
+    with subprocess.Popen(
+        ["make", "serve", *given],
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert f"http://127.0.0.1:{port}/v1/" in "".join(until_ready(process))
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 @needs_curl
