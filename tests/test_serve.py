@@ -25,17 +25,18 @@ def command(checkout: Path, port: int) -> list[str]:
     return [sys.executable, str(checkout / "scripts" / "serve.py"), "127.0.0.1", str(port)]
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what serves, to receive the files."""
-    folder = tmp_path / "a checkout"
+    folder = tmp_path_factory.mktemp("serve") / "a checkout"
     for name in ("scripts", "config", "demo"):
         shutil.copytree(CHECKOUT / name, folder / name)
-    shutil.copy(CHECKOUT / "README.rst", folder)
+    for name in ("README.rst", "Makefile"):
+        shutil.copy(CHECKOUT / name, folder)
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(checkout: Path) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """The process, its port, and what it printed when it was ready."""
     port = free_port()
@@ -60,7 +61,6 @@ def until_ready(process: subprocess.Popen[str]) -> list[str]:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_serve_runs_it(checkout):
-    shutil.copy(CHECKOUT / "Makefile", checkout)
     port = free_port()
     # With what is installed here.
     given = [f"VENV={sys.prefix}", f"PORT={port}", f"--old-file={sys.prefix}/.installed"]
