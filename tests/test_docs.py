@@ -24,7 +24,10 @@ def commands(document: str) -> list[str]:
     """What the blocks of a terminal say to type, in their order."""
     text = (DOCS / document).read_text()
     blocks = re.findall(r"^\.\. code-block:: console\n\n((?:   .*\n|\n)+)", text, re.M)
-    return [line for block in blocks for line in re.findall(r"^   \$ (.*)$", block, re.M)]
+    # A line that ends with a backslash goes on in the next one.
+    return [
+        line for block in blocks for line in re.findall(r"^   \$ ((?:.*\\\n)*.*)$", block, re.M)
+    ]
 
 
 def test_it_is_built_without_warnings(tmp_path):
