@@ -80,8 +80,9 @@ def test_everything_is_done_with_the_keyboard(demo, records, tmp_path):
     assert records.all() == []
 
 
-@pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_shows_everything_without_scrolling_sideways(demo, width):
+@pytest.mark.parametrize("width", [320, 390, 800, 900])
+def test_a_narrow_screen_shows_everything_without_scrolling_sideways(demo, width):
+    demo.page.get_by_label("Category").fill("a-long-word-" * 8)
     demo.upload(f"{'a-long-name-' * 12}.png", png(40), "image/png")
 
     demo.page.set_viewport_size({"width": width, "height": 800})
