@@ -8,6 +8,7 @@ no transactions, and nothing to lock.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from kinto.core.storage.exceptions import ObjectNotFoundError
@@ -60,7 +61,7 @@ def lock(storage: Any, resource_name: str, parent_id: str, object_id: str) -> Ob
     if not is_transactional(storage):
         return get(storage, of_object)
     with storage.client.connect() as connection:
-        row = connection.execute(sqlalchemy.text(_LOCK), of_object).fetchone()
+        row = connection.execute(_text(_LOCK), of_object).fetchone()
     return None if row is None else _object(row, of_object)
 
 
@@ -94,12 +95,18 @@ def _read_both(
         return get(storage, first), get(storage, second)
     placeholders = {**second, **{f"first_{name}": value for name, value in first.items()}}
     with storage.client.connect() as connection:
-        rows = connection.execute(sqlalchemy.text(query), placeholders).fetchall()
+        rows = connection.execute(_text(query), placeholders).fetchall()
     found = {row.is_first: row for row in rows}
     return (
         _object(found[True], first) if True in found else None,
         _object(found[False], second) if False in found else None,
     )
+
+
+@functools.cache
+def _text(query: str) -> Any:
+    # Looking for the placeholders takes as long as some questions to the database.
+    return sqlalchemy.text(query)
 
 
 def _object(row: Any, of_object: Key) -> Object:

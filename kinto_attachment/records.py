@@ -15,7 +15,7 @@ from kinto.core.errors import json_error_handler, raise_invalid
 from kinto.core.resource.viewset import ViewSet
 from kinto.core.utils import build_request
 from kinto.views import records
-from pyramid.httpexceptions import HTTPBadRequest
+from pyramid.httpexceptions import HTTPBadRequest, HTTPNotFound
 
 from kinto_attachment.authorization import AttachmentContext
 
@@ -72,7 +72,7 @@ class Record(records.Record):
     def _get_object_or_404(self, object_id: str) -> dict[str, Any]:
         # It was looked for under the locks. One that came since is noticed when this is created.
         if self.context.is_locked and self.context.current_object is None:
-            raise self._404_for_object(object_id)
+            raise HTTPNotFound()
         found: dict[str, Any] = super()._get_object_or_404(object_id)
         return found
 
@@ -122,7 +122,8 @@ def _clone(request: Any, context: AttachmentContext, method: str, body: Any) -> 
     clone.info = {}
     # Errors left on the request itself would make cornice answer 400, and commit.
     clone.errors = Errors()
-    colander_validator(clone, schema=_schema(method))
+    parts = {"body": body, "header": dict(clone.headers), "querystring": {}}
+    colander_validator(clone, schema=_schema(method), deserializer=lambda clone: parts)
     if clone.errors:
         raise json_error_handler(clone)
     return clone
