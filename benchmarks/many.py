@@ -10,7 +10,9 @@ from typing import Any
 
 from benchmarks.client import KIB, MIB, at_once, record, timed
 from benchmarks.measure import resident, unlinked
-from benchmarks.servers import Server, Workbench
+from benchmarks.s3 import settings_of
+from benchmarks.servers import THIS, Server, Workbench
+from tests.servers.s3 import SeaweedServer
 
 NAME = "many"
 AT_ONCE = 8
@@ -46,15 +48,17 @@ _ALONE = 20
 def measure(bench: Workbench) -> None:
     for run in bench.runs:
         for kind, options in SERVERS.items():
+            case = {"what": "at once", "server": kind}
             for subject in bench.plugins:
                 with bench.start(subject, kind, **options) as server:
-                    bench.samples.add(
-                        NAME,
-                        subject,
-                        run,
-                        {"what": "at once", "server": kind},
-                        **_at_once(server, bench.quick),
-                    )
+                    bench.samples.add(NAME, subject, run, case, **_at_once(server, bench.quick))
+            # The released plugin has no S3.
+            case = {"what": "at once", "server": f"{kind}, S3"}
+            with (
+                SeaweedServer() as s3,
+                bench.start(THIS, kind, settings=settings_of(s3), **options) as server,
+            ):
+                bench.samples.add(NAME, THIS, run, case, **_at_once(server, bench.quick))
         for subject in bench.plugins:
             with bench.start(subject) as server:
                 case = {"what": "in a row", "server": "waitress"}

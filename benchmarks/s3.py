@@ -23,7 +23,7 @@ def measure(bench: Workbench) -> None:
         with ExitStack() as stack:
             s3 = stack.enter_context(SeaweedServer())
             servers = {
-                kind: stack.enter_context(bench.start(THIS, kind, settings=_settings(s3)))
+                kind: stack.enter_context(bench.start(THIS, kind, settings=settings_of(s3)))
                 for kind in SERVERS
             }
             for server in servers.values():
@@ -84,7 +84,8 @@ def _warm_up(server: Server) -> None:
     server.kinto.reset_rss()
 
 
-def _settings(s3: SeaweedServer) -> dict[str, Any]:
+def settings_of(s3: SeaweedServer) -> dict[str, Any]:
+    """What a Kinto needs that has its files there."""
     return {
         "kinto.attachment.base_path": None,
         "kinto.attachment.aws.bucket": s3.bucket,

@@ -18,7 +18,8 @@ OPERATIONS = ("new", "replace")
 PUT = " PUT"
 """``this PUT`` is the plain PUT on the server with this plugin."""
 
-_REQUESTS = 160
+_REQUESTS = 320
+_TURNS = 5  # Those who are compared take turns: others use the machine as well.
 _RECORDS = 4  # of each client, to replace
 _ATTACHMENT_LIKE = {
     "filename": "file.bin",
@@ -48,26 +49,30 @@ def _measure_backend(bench: Workbench, run: int, backend: str, servers: dict[str
     requests = 40 if bench.quick else _REQUESTS
     for clients in (1, 4) if bench.quick else CLIENTS:
         for size in SIZES:
-            for subject, server in servers.items():
+            with ExitStack() as stack:
                 # The released plugin slows down with what it has already.
                 bucket = f"b{clients}-{size}"
-                with _Load(server, bucket, clients, requests) as load:
-                    for operation in OPERATIONS:
-                        case = {
-                            "backend": backend,
-                            "size": size,
-                            "clients": clients,
-                            "operation": operation,
-                        }
-                        for name, action in (
-                            (
-                                subject,
-                                lambda client, path, n, size=size: client.upload(path, size),
-                            ),
-                            (subject + PUT, _put),
-                        ):
-                            values = load.run(name, operation, action)
-                            bench.samples.add(NAME, name, run, case, **values)
+                loads = [
+                    stack.enter_context(_Load(server, bucket, clients, requests, name, action))
+                    for subject, server in servers.items()
+                    for name, action in (
+                        (subject, lambda client, path, n, size=size: client.upload(path, size)),
+                        (subject + PUT, _put),
+                    )
+                ]
+                for operation in OPERATIONS:
+                    case = {
+                        "backend": backend,
+                        "size": size,
+                        "clients": clients,
+                        "operation": operation,
+                    }
+                    for turn in range(_TURNS):
+                        for load in loads:
+                            load.run(operation, turn)
+                    for load in loads:
+                        bench.samples.add(NAME, load.name, run, case, **load.take())
+            for server in servers.values():
                 server.remove_files()
 
 
@@ -76,48 +81,64 @@ def _put(client: Client, path: str, number: int) -> None:
 
 
 class _Load:
-    """Clients that send requests to one server, and the bucket that they write to."""
+    """Clients that send one kind of requests to one server, and the bucket that they write to."""
 
-    def __init__(self, server: Server, bucket: str, clients: int, requests: int) -> None:
-        self._bucket = bucket
+    def __init__(
+        self,
+        server: Server,
+        bucket: str,
+        clients: int,
+        requests: int,
+        name: str,
+        action: Callable[[Client, str, int], object],
+    ) -> None:
+        self.name = name
+        self._action = action
+        self._bucket = f"{bucket}-{name.replace(' ', '-')}"
         self._clients = [server.client() for _ in range(clients)]
-        self._each = requests // clients
-        self._clients[0].create_collection(bucket)
+        self._each = requests // clients // _TURNS
+        self._clients[0].create_collection(self._bucket)
+        self._start()
 
-    def run(
-        self, name: str, operation: str, action: Callable[[Client, str, int], object]
-    ) -> dict[str, float]:
-        """Requests per second, and how long one takes, in seconds."""
-        latencies: list[float] = []
-        conflicts: list[str] = []
-        kind = name.replace(" ", "-")
-        if operation == "new":
-            paths = [f"{kind}-{{client}}-{number}" for number in range(self._each)]
-        else:
-            paths = [f"{kind}-{{client}}-{number % _RECORDS}" for number in range(self._each)]
+    def run(self, operation: str, turn: int) -> None:
+        """Send a part of the requests."""
+        numbers = range(turn * self._each, (turn + 1) * self._each)
 
         def work(index: int) -> None:
-            client = self._clients[index]
-            for number, path in enumerate(paths):
-                start = time.perf_counter()
-                target = record(path.format(client=index), self._bucket)
-                while True:
-                    try:
-                        action(client, target, number)
-                        break
-                    except Conflict:
-                        # Two were created in one collection in the same millisecond: Kinto
-                        # refuses one of them, and tells the client to try again.
-                        conflicts.append(target)
-                latencies.append(time.perf_counter() - start)
+            for number in numbers:
+                one = number if operation == "new" else number % _RECORDS
+                self._request(index, record(f"{index}-{one}", self._bucket), number)
 
-        seconds = at_once([partial(work, index) for index in range(len(self._clients))])
-        return {
-            "rate": len(latencies) / seconds,
-            "p50": percentile(latencies, 0.5),
-            "p99": percentile(latencies, 0.99),
-            "conflicts": len(conflicts),
+        self._seconds += at_once([partial(work, index) for index in range(len(self._clients))])
+
+    def take(self) -> dict[str, float]:
+        """Requests per second, and how long one takes, in seconds; from now on it is counted
+        anew."""
+        taken = {
+            "rate": len(self._latencies) / self._seconds,
+            "p50": percentile(self._latencies, 0.5),
+            "p99": percentile(self._latencies, 0.99),
+            "conflicts": len(self._conflicts),
         }
+        self._start()
+        return taken
+
+    def _start(self) -> None:
+        self._seconds = 0.0
+        self._latencies: list[float] = []
+        self._conflicts: list[str] = []
+
+    def _request(self, index: int, path: str, number: int) -> None:
+        start = time.perf_counter()
+        while True:
+            try:
+                self._action(self._clients[index], path, number)
+                break
+            except Conflict:
+                # Two were created in one collection in the same millisecond: Kinto refuses one
+                # of them, and tells the client to try again.
+                self._conflicts.append(path)
+        self._latencies.append(time.perf_counter() - start)
 
     def __enter__(self) -> _Load:
         return self

@@ -12,13 +12,19 @@ from urllib.parse import quote
 
 from kinto.authorization import RouteFactory
 from kinto.core.authorization import DYNAMIC
-from kinto.core.errors import raise_invalid
-from kinto.core.storage.exceptions import ObjectNotFoundError
+from kinto.core.errors import ERRORS, http_error, raise_invalid
 from kinto.core.utils import instance_uri
-from kinto.views import object_exists_or_404, raise_404_if_invalid_id
+from kinto.views import raise_404_if_invalid_id
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 
-from kinto_attachment.locks import lock, lock_existence
+from kinto_attachment.locks import (
+    Object,
+    get,
+    get_both,
+    is_transactional,
+    key,
+    lock_with_parent,
+)
 from kinto_attachment.references import Holder
 from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 
@@ -35,14 +41,15 @@ class AttachmentContext(RouteFactory):
     methods: tuple[str, ...] = ("POST", "DELETE")
     """Those that look at objects: a preflight and a 405 do not."""
 
-    collection: dict[str, Any] | None = None
+    collection: Object | None = None
     """The collection; ``None`` where the default bucket will create it."""
 
     def __init__(self, request: Any, *, locked: bool = False) -> None:
         """With ``locked``, until the transaction ends the record does not change, nor does the
         collection go."""
         super().__init__(request)
-        self._locked = locked
+        self.is_locked = locked and is_transactional(request.registry.storage)
+        """Whether the record stays as it is."""
         self.create_parents: Callable[[], None] | None = getattr(request, "create_parents", None)
         """Creates bucket and collection where they do not exist: set for the default bucket."""
         self.endpoint: str = request.path
@@ -57,8 +64,12 @@ class AttachmentContext(RouteFactory):
         self.record_id: str = ids["id"]
         # As in the request's path: PostgreSQL refuses a NUL, even in a question.
         self.record_uri = f"{self.collection_uri}/records/{quote(self.record_id)}"
-        self.collection = self._find_collection(request)
-        self.current_object = self._find_record(request)
+        raise_404_if_invalid_id(request, "bucket", _whole(ids["bucket_id"]))
+        raise_404_if_invalid_id(request, "collection", _whole(ids["collection_id"]))
+        self.collection, self.current_object = self._find(request, locked)
+        if self.collection is None and self.create_parents is None:
+            details = {"id": ids["collection_id"], "resource_name": "collection"}
+            raise http_error(HTTPNotFound(), errno=ERRORS.MISSING_RESOURCE, details=details)
         self.permission_object_id, self.required_permission = self._needed(request)
 
     @property
@@ -70,50 +81,19 @@ class AttachmentContext(RouteFactory):
         """Whether the user may; whoever is to own bucket or collection may write there."""
         return self.is_implicit or bool(super().check_permission(principals, bound_perms))
 
-    def _find_collection(self, request: Any) -> dict[str, Any] | None:
-        ids = request.matchdict
-        raise_404_if_invalid_id(request, "bucket", _whole(ids["bucket_id"]))
-        raise_404_if_invalid_id(request, "collection", _whole(ids["collection_id"]))
-        try:
-            return self._read_collection(request, ids["collection_id"])
-        except HTTPNotFound:
-            if self.create_parents is None:
-                raise
-            return None
-
-    def _read_collection(self, request: Any, collection_id: str) -> dict[str, Any]:
-        storage = request.registry.storage
-        collection: dict[str, Any] | None = None
-        if self._locked:
-            collection = lock_existence(storage, "collection", self.bucket_uri, collection_id)
-        # Kinto's own 404 where there is nothing to lock.
-        return collection or object_exists_or_404(
-            request,
-            resource_name="collection",
-            parent_id=self.bucket_uri,
-            object_id=collection_id,
-        )
-
     def has_valid_id(self, request: Any) -> bool:
         """Whether a record may have that id."""
         generators = request.registry.id_generators
         generator = generators.get("record", generators[""])
         return bool(generator.match(_whole(self.record_id)))
 
-    def _find_record(self, request: Any) -> dict[str, Any] | None:
-        return self._read_record(request) if self.has_valid_id(request) else None
-
-    def _read_record(self, request: Any) -> dict[str, Any] | None:
+    def _find(self, request: Any, locked: bool) -> tuple[Object | None, Object | None]:
         storage = request.registry.storage
-        if self._locked:
-            return lock(storage, "record", self.collection_uri, self.record_id)
-        try:
-            record: dict[str, Any] = storage.get(
-                resource_name="record", parent_id=self.collection_uri, object_id=self.record_id
-            )
-        except ObjectNotFoundError:
-            return None
-        return record
+        collection = key("collection", self.bucket_uri, request.matchdict["collection_id"])
+        if not self.has_valid_id(request):
+            return get(storage, collection), None
+        read = lock_with_parent if locked else get_both
+        return read(storage, collection, key("record", self.collection_uri, self.record_id))
 
     def _needed(self, request: Any) -> tuple[str, str]:
         if request.method == "POST":

@@ -15,7 +15,7 @@ from kinto.core.errors import json_error_handler, raise_invalid
 from kinto.core.resource.viewset import ViewSet
 from kinto.core.utils import build_request
 from kinto.views import records
-from pyramid.httpexceptions import HTTPBadRequest
+from pyramid.httpexceptions import HTTPBadRequest, HTTPNotFound
 
 from kinto_attachment.authorization import AttachmentContext
 
@@ -69,16 +69,25 @@ class Record(records.Record):
 
     timestamp = None
 
+    def _get_object_or_404(self, object_id: str) -> dict[str, Any]:
+        # It was looked for under the locks. One that came since is noticed when this is created.
+        if self.context.is_locked and self.context.current_object is None:
+            raise HTTPNotFound()
+        found: dict[str, Any] = super()._get_object_or_404(object_id)
+        return found
+
 
 class _Context:
-    """What ``Record`` asks its context for, without the object that authorization saw."""
+    """What ``Record`` asks its context for: not the object that authorization saw, but one that
+    nobody has changed since."""
 
     resource_name = "record"
-    current_object = None
     shared_ids = None
 
-    def __init__(self, record_uri: str) -> None:
-        self._record_uri = record_uri
+    def __init__(self, context: AttachmentContext) -> None:
+        self._record_uri = context.record_uri
+        self.is_locked = context.is_locked
+        self.current_object = context.current_object if context.is_locked else None
 
     def get_permission_object_id(self, request: Any, object_id: str | None = None) -> str:
         return self._record_uri
@@ -91,7 +100,7 @@ def _resource(request: Any, context: AttachmentContext, method: str, body: Any) 
 def _record(clone: Any, context: AttachmentContext) -> Record:
     collections = clone.bound_data.setdefault("collections", {})
     collections[context.collection_uri] = context.collection
-    return Record(clone, context=_Context(context.record_uri))
+    return Record(clone, context=_Context(context))
 
 
 def _clone(request: Any, context: AttachmentContext, method: str, body: Any) -> Any:
@@ -113,7 +122,8 @@ def _clone(request: Any, context: AttachmentContext, method: str, body: Any) -> 
     clone.info = {}
     # Errors left on the request itself would make cornice answer 400, and commit.
     clone.errors = Errors()
-    colander_validator(clone, schema=_schema(method))
+    parts = {"body": body, "header": dict(clone.headers), "querystring": {}}
+    colander_validator(clone, schema=_schema(method), deserializer=lambda clone: parts)
     if clone.errors:
         raise json_error_handler(clone)
     return clone

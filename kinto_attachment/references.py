@@ -16,17 +16,15 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import msec_time
 
-from kinto_attachment.locks import lock
+from kinto_attachment.locks import Key, Object, get, key
+from kinto_attachment.rows import Row, Rows
 from kinto_attachment.settings import Settings
 from kinto_attachment.transaction import FileChanges
 from kinto_attachment.uploads import Metadata
@@ -34,9 +32,6 @@ from kinto_attachment.uploads import Metadata
 # Kinto's counters plugin counts the objects of this name.
 FILES = "attachments"
 HOLDINGS = "attachments-holdings"
-
-PARENT = "__attachments__"
-ROW = "row"
 
 
 class Forgery(Exception):
@@ -72,6 +67,11 @@ class Holder:
         return f"/buckets/{self.bucket_id}/collections/{self.collection_id}"
 
     @property
+    def key(self) -> Key:
+        """What Kinto's storage finds the record by."""
+        return key("record", self.parent_id, self.record_id)
+
+    @property
     def uri(self) -> str:
         return f"{self.parent_id}/records/{self.record_id}"
 
@@ -82,6 +82,7 @@ class References:
     def __init__(self, storage: Any, settings: Settings, changes: FileChanges) -> None:
         """``storage`` is Kinto's storage backend."""
         self._storage = storage
+        self._rows = Rows(storage)
         self._settings = settings
         self._changes = changes
 
@@ -91,25 +92,19 @@ class References:
 
     def forget(self, name: str) -> None:
         """Take ``add`` back: no record holds the file."""
-        self._delete(FILES, name)
+        self._rows.delete(FILES, name)
 
-    def file(self, name: str) -> dict[str, Any] | None:
+    def file(self, name: str) -> Row | None:
         """What is known of the file, ``None`` if it is not, and never was, ours."""
-        return self._read(FILES, name)
+        return self._rows.get(FILES, name)
 
-    def record(self, holder: Holder) -> dict[str, Any] | None:
+    def record(self, holder: Holder) -> Object | None:
         """The record as it is now, in this transaction."""
-        try:
-            record: dict[str, Any] = self._storage.get(
-                resource_name="record", parent_id=holder.parent_id, object_id=holder.record_id
-            )
-        except ObjectNotFoundError:
-            return None
-        return record
+        return get(self._storage, holder.key)
 
     def held_by(self, holder: Holder) -> str | None:
         """The name of the file that the record holds, as the rows have it."""
-        holding = self._read(HOLDINGS, holder.uri)
+        holding = self._rows.get(HOLDINGS, holder.uri)
         return None if holding is None else holding["name"]
 
     def sync(self, holder: Holder, *, trusted: bool = False) -> None:
@@ -118,9 +113,9 @@ class References:
         With ``trusted`` any metadata may take the place of the file that the record holds.
         Raises ``Forgery``, ``FileGone``.
         """
-        holding = self._read(HOLDINGS, holder.uri)
+        holding, record = self._rows.get_beside(HOLDINGS, holder.uri, holder.key)
         held = None if holding is None else holding["name"]
-        attachment = (self.record(holder) or {}).get("attachment")
+        attachment = (record or {}).get("attachment")
         if attachment is None:
             if held is not None:
                 self.release(holder, held)
@@ -134,7 +129,7 @@ class References:
         elif name != held:
             # Two records that swap their files lock both in one order.
             for each in sorted({name, held or name}):
-                self._lock(each)
+                self._locked_file(each)
             self._hold(holder, name)
             if held is not None:
                 self._let_go(holder, held)
@@ -142,23 +137,23 @@ class References:
     def release(self, holder: Holder, held: str) -> None:
         """The record does not hold that file any more, nor another."""
         self._let_go(holder, held)
-        self._delete(HOLDINGS, holder.uri)
+        self._rows.delete(HOLDINGS, holder.uri)
 
     def shown_by(self, holder: Holder) -> str | None:
         """The name of the file of ours that the record shows, whatever the rows have."""
-        attachment = (self.record(holder) or {}).get("attachment")
-        return self._name_of(attachment, self._read(HOLDINGS, holder.uri))
+        holding, record = self._rows.get_beside(HOLDINGS, holder.uri, holder.key)
+        return self._name_of((record or {}).get("attachment"), holding)
 
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """The ``attachment`` attribute that the record should have, as the rows have it."""
-        holding = self._read(HOLDINGS, holder.uri)
+        holding = self._rows.get(HOLDINGS, holder.uri)
         row = holding and self.file(holding["name"])
         if not holding or not row:
             return None
         shown = holding.get("shown", _shown_by_holders(row))
         return {**shown, "location": self._settings.location(row["name"])}
 
-    def _name_of(self, attachment: Any, holding: dict[str, Any] | None) -> str | None:
+    def _name_of(self, attachment: Any, holding: Row | None) -> str | None:
         """The file of ours that ``attachment`` is exactly the metadata of, in any record, or in
         the one of ``holding``."""
         if not isinstance(attachment, dict):
@@ -199,50 +194,17 @@ class References:
     def _keeps_old_files(self, holder: Holder) -> bool:
         return self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files
 
-    def _locked_file(self, name: str) -> dict[str, Any] | None:
-        self._lock(name)
-        return self.file(name)
-
-    def _lock(self, name: str) -> None:
-        lock(self._storage, FILES, _parent(name), ROW)
-
-    def _read(self, resource_name: str, key: str) -> dict[str, Any] | None:
-        try:
-            row: dict[str, Any] = self._storage.get(
-                resource_name=resource_name, parent_id=_parent(key), object_id=ROW
-            )
-        except ObjectNotFoundError:
-            return None
-        return row
-
-    def _delete(self, resource_name: str, key: str) -> None:
-        # Without transactions somebody else may have been faster.
-        with suppress(ObjectNotFoundError):
-            self._storage.delete(
-                resource_name=resource_name,
-                parent_id=_parent(key),
-                object_id=ROW,
-                with_deleted=False,
-            )
+    def _locked_file(self, name: str) -> Row | None:
+        return self._rows.locked(FILES, name)
 
     def _write_holding(self, holder: Holder, name: str) -> None:
-        self._storage.update(
-            resource_name=HOLDINGS,
-            parent_id=_parent(holder.uri),
-            object_id=ROW,
-            obj={"uri": holder.uri, "name": name},
-        )
+        self._rows.put(HOLDINGS, holder.uri, {"uri": holder.uri, "name": name})
 
-    def _write_file(self, row: dict[str, Any]) -> None:
-        content = {key: value for key, value in row.items() if key not in ("id", "last_modified")}
-        self._storage.update(
-            resource_name=FILES, parent_id=_parent(row["name"]), object_id=ROW, obj=content
-        )
+    def _write_file(self, row: Row) -> None:
+        self._rows.put(FILES, row["name"], row)
 
 
-def is_metadata_of(
-    attachment: dict[str, Any], row: dict[str, Any], holding: dict[str, Any] | None
-) -> bool:
+def is_metadata_of(attachment: dict[str, Any], row: Row, holding: Row | None) -> bool:
     """Whether ``attachment`` is exactly the metadata of the file of ``row``, wherever it says that
     it is; ``holding`` is that of its record, if there is one."""
     metadata = {key: value for key, value in attachment.items() if key != "location"}
@@ -257,13 +219,8 @@ def _is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _shown_by_holders(row: dict[str, Any]) -> dict[str, Any]:
+def _shown_by_holders(row: Row) -> dict[str, Any]:
     """The ``attachment`` attribute of the file's holders, without its location."""
     known = {field.name: row[field.name] for field in fields(Metadata)}
     shown = {key: value for key, value in known.items() if value is not None}
     return {**shown, **row.get("extra", {})}
-
-
-def _parent(key: str) -> str:
-    # Kinto takes a parent for a pattern when it has a "*", and for a regular expression in memory.
-    return f"{PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"

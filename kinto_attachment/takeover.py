@@ -8,7 +8,8 @@ them: rows as ``References`` writes them. Kinto's trigger gives them their ``las
 
 from __future__ import annotations
 
-from kinto_attachment.references import FILES, HOLDINGS, PARENT, ROW
+from kinto_attachment.references import FILES, HOLDINGS
+from kinto_attachment.rows import PARENT, ROW
 
 HAS_TABLES = "SELECT to_regclass('objects') IS NOT NULL"
 

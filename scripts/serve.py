@@ -25,6 +25,8 @@ from webob.static import DirectoryApp
 CHECKOUT = Path(__file__).resolve().parent.parent
 CONFIG = CHECKOUT / "config" / "development.ini"
 DEMO = CHECKOUT / "demo"
+# At a time; 8 KiB otherwise.
+RECEIVED_BYTES = 128 * 1024
 # The plugin has a limit of its own, if any; waitress would stop at 1 GiB.
 MAX_BODY_BYTES = 1 << 40
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
@@ -59,7 +61,11 @@ def main() -> int:
     try:
         # The socket accepts connections from here on: they wait for run().
         server = waitress.create_server(
-            app, host=host, port=port, max_request_body_size=MAX_BODY_BYTES
+            app,
+            host=host,
+            port=port,
+            max_request_body_size=MAX_BODY_BYTES,
+            recv_bytes=RECEIVED_BYTES,
         )
     except (OSError, OverflowError, ValueError) as error:
         print(

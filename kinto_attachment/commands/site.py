@@ -10,9 +10,9 @@ from typing import Any
 import transaction
 from pyramid_storage.interfaces import IFileStorage
 
+from kinto_attachment.commands.housekeeping import Housekeeping
 from kinto_attachment.commands.inventory import Inventory
 from kinto_attachment.commands.report import progress
-from kinto_attachment.commands.rows import Rows
 from kinto_attachment.database import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
@@ -51,10 +51,10 @@ class Site:
             yield inventory
 
     @contextlib.contextmanager
-    def rows(self) -> Iterator[Rows]:
+    def rows(self) -> Iterator[Housekeeping]:
         """The rows, in a transaction of their own. No file follows it."""
         with transaction.manager:
-            yield Rows(self.kinto_storage, self.settings, FileChanges(self.files))
+            yield Housekeeping(self.kinto_storage, self.settings, FileChanges(self.files))
 
     def end(self, upload: Unfinished) -> None:
         """Cancel a resumable upload, with what is stored of it."""

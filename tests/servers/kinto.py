@@ -38,6 +38,8 @@ host = 127.0.0.1
 port = {port}
 # Its own limit is 1 GiB.
 max_request_body_size = 1099511627776
+# As README recommends.
+recv_bytes = 131072
 
 [loggers]
 keys = root

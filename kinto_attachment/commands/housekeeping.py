@@ -9,7 +9,7 @@ from kinto.core.utils import msec_time
 from kinto_attachment.references import FILES, HOLDINGS, Holder, References
 
 
-class Rows(References):
+class Housekeeping(References):
     """What only those do who look after all the files."""
 
     def mend(self, name: str, suspects: Iterable[Holder]) -> None:
@@ -28,7 +28,7 @@ class Rows(References):
                 if held != name:
                     self._write_holding(holder, name)
             elif held == name:
-                self._delete(HOLDINGS, holder.uri)
+                self._rows.delete(HOLDINGS, holder.uri)
         if row is None:
             return
         row["holders"] = sorted(holder.uri for holder in holders)
@@ -56,4 +56,4 @@ class Rows(References):
         """Forget a file that went, unless there is one of that name again."""
         row = self._locked_file(name)
         if row is not None and "gone" in row:
-            self._delete(FILES, name)
+            self._rows.delete(FILES, name)

@@ -1,0 +1,73 @@
+"""What an upload asks PostgreSQL, and what others write between two of these questions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from kinto_attachment.attachments import Attachments
+
+pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
+
+
+@pytest.fixture
+def questions():
+    """``questions(action)``: how many statements ``action()`` sends."""
+
+    def count(action: Callable[[], object]) -> int:
+        statements = []
+
+        def remember(connection, cursor, statement, *rest) -> None:
+            statements.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", remember)
+        try:
+            action()
+        finally:
+            event.remove(Engine, "before_cursor_execute", remember)
+        return len(statements)
+
+    return count
+
+
+def test_an_upload_asks_no_more_than_a_plain_write(record, questions):
+    plain = record.other()
+    # The first of all asks for more.
+    record.other("first").attach()
+
+    put = questions(lambda: plain.create(title="new"))
+    replaced = questions(lambda: plain.create(title="replaced"))
+
+    assert questions(lambda: record.attach(b"new")) <= put
+    assert questions(lambda: record.attach(b"replaced")) <= replaced + 1
+
+
+def test_the_plugin_asks_once_of_a_plain_write(record, questions, make_app):
+    record.create(title="old")
+    without = make_app(**{"kinto.includes": "kinto.plugins.default_bucket"})
+
+    asked = questions(lambda: without.put_json(record.path, {"data": {"title": "new"}}))
+
+    assert questions(lambda: record.create(title="newer")) == asked + 1
+
+
+def test_a_record_that_comes_just_before_the_write_is_not_overwritten(record, monkeypatch):
+    prepare = Attachments.prepare
+
+    def prepare_and_be_too_late(use_case):
+        context = prepare(use_case)
+        other = threading.Thread(target=lambda: record.create(title="of another"))
+        other.start()
+        other.join()
+        return context
+
+    monkeypatch.setattr(Attachments, "prepare", prepare_and_be_too_late)
+
+    record.attach(status=409)
+
+    assert record.data["title"] == "of another"
+    assert record.files() == []
