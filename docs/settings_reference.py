@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
+from sphinx.util.docutils import SphinxDirective
 
+from kinto_attachment import definitions
 from kinto_attachment.definitions import DEFINITIONS, Definition
 
 
-class SettingsReference(Directive):
+class SettingsReference(SphinxDirective):
     """``.. settings-reference::`` describes every setting."""
 
     def run(self) -> list[nodes.Node]:
+        # When a setting changes, the page is made anew.
+        self.env.note_dependency(definitions.__file__)
         found = nodes.definition_list()
         for definition in DEFINITIONS:
             found += _described(definition)
@@ -23,7 +27,7 @@ class SettingsReference(Directive):
 def _described(definition: Definition) -> nodes.definition_list_item:
     key = f"kinto.attachment.{definition.name}"
     term = nodes.term("", "", nodes.literal(key, key), ids=[f"setting-{key.replace('.', '-')}"])
-    meaning = nodes.paragraph("", definition.meaning)
+    meaning = nodes.paragraph("", "", *_inline(definition.meaning))
     default = nodes.paragraph("", "Default: ")
     if definition.default:
         default += nodes.literal(definition.default, definition.default)
@@ -33,6 +37,12 @@ def _described(definition: Definition) -> nodes.definition_list_item:
     if definition.by_collection:
         default += nodes.Text(" Also for one bucket or collection.")
     return nodes.definition_list_item("", term, nodes.definition("", meaning, default))
+
+
+def _inline(text: str) -> Iterator[nodes.Node]:
+    """The text, and what is between two pairs of backquotes as a literal."""
+    for number, part in enumerate(text.split("``")):
+        yield nodes.literal(part, part) if number % 2 else nodes.Text(part)
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -163,6 +163,7 @@ class Definition:
     ``parse`` takes the text and raises ``Wrong``. ``default`` is such a text; ``None``: there is
     no value without one, and an empty text is the same as none. ``by_collection`` tells whether
     it may also stand under ``resources.{bucket}.`` and ``resources.{bucket}.{collection}.``.
+    ``meaning`` is what the documentation says of it, with literals as in this docstring.
     """
 
     name: str
@@ -173,36 +174,107 @@ class Definition:
 
 
 DEFINITIONS = (
-    Definition("base_url", base_url, "", "Where the files can be downloaded from."),
-    Definition("extra.base_url", base_url, None, "The base URL that the capability announces."),
-    Definition("former_base_urls", _base_urls, "", "Base URLs that older records start with."),
-    Definition("folder", _folder, "", "Folder of the files, with placeholders.", True),
-    Definition("keep_old_files", _boolean, "false", "Keep files nobody shows any more.", True),
-    Definition("randomize", _boolean, "true", "Store files under a random name.", True),
+    Definition(
+        "base_url",
+        base_url,
+        "",
+        "Where the files can be downloaded from, a URL or a path: the ``location`` of a file is "
+        "this, followed by its name. Empty: locations are relative.",
+    ),
+    Definition(
+        "extra.base_url",
+        base_url,
+        None,
+        "The base URL that the capability announces, for clients of relative locations. Without "
+        "it, that is ``base_url``.",
+    ),
+    Definition(
+        "former_base_urls",
+        _base_urls,
+        "",
+        "Base URLs that the locations of older records may start with, with spaces between them.",
+    ),
+    Definition(
+        "folder",
+        _folder,
+        "",
+        "Folder of the files, with the placeholders ``{bucket_id}`` and ``{collection_id}``.",
+        True,
+    ),
+    Definition(
+        "keep_old_files",
+        _boolean,
+        "false",
+        "Files stay when no record shows them any more: for clients that still have older "
+        "records.",
+        True,
+    ),
+    Definition(
+        "randomize",
+        _boolean,
+        "true",
+        "Files are stored under a random name, with their extension. Otherwise under their own, "
+        "with a number where it is taken: ``photo.jpg``, ``photo-1.jpg``.",
+        True,
+    ),
     Definition(
         "filename_pattern",
         _filename_pattern,
         "{filename}",
-        "Name of the stored file before its extension, where randomize is false.",
+        "Name of a stored file before its extension, where ``randomize`` is false: "
+        "``{filename}``, ``{datetime}`` (YYYYmmddHHMMSS in UTC) and ``{rid}`` (the id of the "
+        "record).",
         True,
     ),
-    Definition("extensions", _extensions, "any", "Allowed groups and extensions.", True),
-    Definition("mimetypes", _mimetypes, "", "Media types by extension.", True),
+    Definition(
+        "extensions",
+        _extensions,
+        "any",
+        "Allowed extensions, with ``+`` between them: single ones, and groups ("
+        + ", ".join(f"``{group}``" for group in GROUPS)
+        + "), as in ``images+pdf``.",
+        True,
+    ),
+    Definition(
+        "mimetypes",
+        _mimetypes,
+        "",
+        "Media types by extension, before what the client says: "
+        "``.ftl:application/vnd.fluent;.db:application/vnd.sqlite3``.",
+        True,
+    ),
     Definition("max_size_bytes", _whole, "0", "Largest file in bytes; 0: no limit.", True),
-    Definition("uploads.expires", _expiry, "24h", "How long a resumable upload may rest."),
-    Definition("base_path", _base_path, None, "Folder on the local disk."),
-    Definition("serve_files", _boolean, "false", "Serve the files of base_path at base_url."),
-    Definition("aws.bucket", _text, None, "Name of the S3 bucket."),
+    Definition(
+        "uploads.expires",
+        _expiry,
+        "24h",
+        "How long a resumable upload is kept after its last byte: a number and ``s``, ``m``, "
+        "``h``, ``d`` or ``w``.",
+    ),
+    Definition("base_path", _base_path, None, "Folder on the local disk, where files are stored."),
+    Definition(
+        "serve_files",
+        _boolean,
+        "false",
+        "Kinto serves the files of ``base_path`` itself, at ``base_url``, whose path has to be "
+        "below ``/v1/``. For development and small sites.",
+    ),
+    Definition("aws.bucket", _text, None, "Name of the S3 bucket, where files are stored."),
     Definition("aws.bucket_name", _text, None, "The same, as pyramid_storage calls it."),
     Definition("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
-    Definition("aws.access_key", _text, None, "Access key; empty: boto3 looks for one."),
-    Definition("aws.secret_key", _text, None, "Secret key; empty: boto3 looks for one."),
+    Definition("aws.access_key", _text, None, "Access key; left out: boto3 looks for one."),
+    Definition("aws.secret_key", _text, None, "Secret key; left out: boto3 looks for one."),
     Definition("aws.region", _text, None, "Region of the bucket."),
-    Definition("aws.endpoint_url", base_url, None, "URL of a server that speaks S3."),
+    Definition("aws.endpoint_url", base_url, None, "URL of another server that speaks S3."),
     Definition("aws.host", _text, None, "Host of such a server, in place of its URL."),
     Definition("aws.port", _whole, None, "Port of that host."),
     Definition("aws.is_secure", _boolean, "true", "Whether that host speaks HTTPS."),
-    Definition("aws.use_path_style", _boolean, "false", "Bucket in the path, not in the host."),
-    Definition("aws.num_retries", _whole, "1", "How often a request is tried again."),
-    Definition("aws.timeout", _seconds, "5", "Seconds to wait for a connection."),
+    Definition(
+        "aws.use_path_style",
+        _boolean,
+        "false",
+        "The bucket stands in the path of S3's URLs, not in their host.",
+    ),
+    Definition("aws.num_retries", _whole, "1", "How often a request to S3 is tried again."),
+    Definition("aws.timeout", _seconds, "5", "Seconds to wait for a connection to S3."),
 )

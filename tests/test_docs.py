@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.commands.conftest import make_record, stored, where
+from tests.documents import CHECKOUT, run
 from tests.servers.kinto import ini
 from tests.test_serve import checkout, needs_curl, served
 
 __all__ = ["checkout", "make_record", "served", "stored", "where"]
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = CHECKOUT / "docs"
 OLD = "https://old.example.org/"
 NEW = "https://files.example.org/"
 
@@ -25,23 +24,10 @@ def commands(document: str) -> list[str]:
     """What the blocks of a terminal say to type, in their order."""
     text = (DOCS / document).read_text()
     blocks = re.findall(r"^\.\. code-block:: console\n\n((?:   .*\n|\n)+)", text, re.M)
-    return [line for block in blocks for line in re.findall(r"^   \$ (.*)$", block, re.M)]
-
-
-def run(command: str, folder: Path) -> str:
-    """Type it, in that folder. Returns what it printed; it has to succeed."""
-    programs = Path(sys.executable).parent
-    done = subprocess.run(  # noqa: S602 - as the reader's terminal does
-        command,
-        shell=True,
-        cwd=folder,
-        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    # A line that ends with a backslash goes on in the next one.
+    return [
+        line for block in blocks for line in re.findall(r"^   \$ ((?:.*\\\n)*.*)$", block, re.M)
+    ]
 
 
 def test_it_is_built_without_warnings(tmp_path):
@@ -51,6 +37,19 @@ def test_it_is_built_without_warnings(tmp_path):
 
     settings = (tmp_path / "settings.html").read_text()
     assert "kinto.attachment.base_path" in settings
+
+
+def test_what_there_is_to_type_stands_in_two_documents():
+    """Each has a test below."""
+    texts = {path.name: path.read_text() for path in DOCS.glob("*.rst")}
+    languages = {
+        language
+        for text in texts.values()
+        for language in re.findall(r"^ *\.\. code-block::(.*)$|^(?!\.\. ).*::$", text, re.M)
+    }
+
+    assert {name for name in texts if commands(name)} == {"tutorial.rst", "operations.rst"}
+    assert languages == {" console", " ini", " json"}
 
 
 @needs_curl

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import blocks, run
+
 CHECKOUT = Path(__file__).parent.parent
 SOURCES = (
     *("kinto_attachment", "tests", "scripts", "config", "deploy", "benchmarks", "demo", "docs"),
@@ -95,6 +97,25 @@ def test_the_wheel_names_the_licence_and_shows_the_readme(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/x-rst"
     assert (CHECKOUT / "README.rst").read_text() in metadata.get_payload()
+
+
+@pytest.mark.parametrize("section", ["Install", "Scripts"])
+def test_it_is_installed_as_the_readme_says(wheel, section, tmp_path):
+    command = next(text for name, _, text in blocks(CHECKOUT / "README.rst") if name == section)
+    folder = Path(wheel.root.filename or "").parent
+
+    # What is published, without what it needs, beside what is installed here.
+    run(
+        command,
+        tmp_path,
+        PIP_FIND_LINKS=str(folder),
+        PIP_NO_INDEX="1",
+        PIP_NO_DEPS="1",
+        PIP_PRE="1",
+        PIP_TARGET=str(tmp_path / "installed"),
+    )
+
+    assert (tmp_path / "installed" / "kinto_attachment" / "__init__.py").exists()
 
 
 def test_the_source_distribution_has_all_that_the_tests_need(sdist):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,39 +18,68 @@ from tests.servers.ports import free_port
 
 CHECKOUT = Path(__file__).parent.parent
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+
+def needs_curl(test: Callable[..., None]) -> Callable[..., None]:
+    """Left out where there is none, but not in CI."""
+    there_is_none = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+    return pytest.mark.clients(there_is_none(test))
 
 
 def command(checkout: Path, port: int) -> list[str]:
     return [sys.executable, str(checkout / "scripts" / "serve.py"), "127.0.0.1", str(port)]
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what serves, to receive the files."""
-    folder = tmp_path / "a checkout"
+    folder = tmp_path_factory.mktemp("serve") / "a checkout"
     for name in ("scripts", "config", "demo"):
         shutil.copytree(CHECKOUT / name, folder / name)
-    shutil.copy(CHECKOUT / "README.rst", folder)
+    for name in ("README.rst", "Makefile"):
+        shutil.copy(CHECKOUT / name, folder)
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(checkout: Path) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """The process, its port, and what it printed when it was ready."""
     port = free_port()
     process = subprocess.Popen(
         command(checkout, port), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    yield process, port, until_ready(process)
+    process.kill()
+    process.communicate()
+
+
+def until_ready(process: subprocess.Popen[str]) -> list[str]:
+    """What it prints, up to the command that uploads a file."""
     assert process.stdout is not None
     printed = []
     for line in process.stdout:
         printed.append(line)
         if "curl" in line:
             break
-    yield process, port, printed
-    process.kill()
-    process.communicate()
+    return printed
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_serve_runs_it(checkout):
+    port = free_port()
+    # With what is installed here.
+    given = [f"VENV={sys.prefix}", f"PORT={port}", f"--old-file={sys.prefix}/.installed"]
+    with subprocess.Popen(
+        ["make", "serve", *given],
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert f"http://127.0.0.1:{port}/v1/" in "".join(until_ready(process))
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 @needs_curl

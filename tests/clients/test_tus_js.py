@@ -48,13 +48,20 @@ local = pytest.mark.parametrize("store", ["local"], indirect=True)
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(scope="module")
+def moto() -> Iterator[MotoServer]:
+    with MotoServer() as server:
+        yield server
+
+
 @pytest.fixture
 def store(request: pytest.FixtureRequest, files: Path) -> Iterator[Store]:
     if request.param == "local":
         yield Store(files, None)
     else:
-        with MotoServer() as server:
-            yield Store(files, server)
+        moto = request.getfixturevalue("moto")
+        yield Store(files, moto)
+        moto.empty()
 
 
 @pytest.fixture

@@ -100,6 +100,9 @@ class Installation:
         """Stop everything."""
         if self._nginx is not None:
             self._nginx.stop()
+        # Gunicorn waits for connections that do nothing: two at a time.
+        for port in self.nodes:
+            self.node(port).begin_to_stop()
         for port in self.nodes:
             self.node(port).stop()
         # It would wait for 10 seconds, for the sake of files that go with it.

@@ -83,8 +83,10 @@ def test_what_was_left_over_is_deleted_and_nothing_else(site):
     left_over = site.installation.files / "left-over.txt"
     left_over.write_text("of a killed server")
     os.utime(left_over, (0, 0))
+    told = site.installation.unit("kinto-attachment-check.service").run()
     done = site.installation.unit("kinto-attachment-gc.service").run()
 
+    assert (told.returncode, "left-over.txt" in told.stdout) == (1, True), told.stdout
     assert done.returncode == 0, done.stdout + done.stderr
     assert not left_over.exists()
     assert requests.get(location, timeout=60).text == "to be kept"

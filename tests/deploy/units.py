@@ -70,6 +70,11 @@ class Unit:
             self._notified.close()
             self._notified = None
 
+    def begin_to_stop(self) -> None:
+        """Ask it to stop, as ``stop()`` does, and do not wait for it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop it; kill it after ``seconds``. May be called again."""
         if self._notified is not None:
@@ -77,7 +82,7 @@ class Unit:
             self._notified = None
         if self._process is None or self._process.poll() is not None:
             return
-        self._process.terminate()
+        self.begin_to_stop()
         try:
             self._process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -47,7 +47,7 @@ def test_memory_does_not_grow_with_the_size_of_a_file(
     upload, download, kinto, local, target, streaming_kinto
 ):
     kinto.url = streaming_kinto.url
-    for name, size in [("small", 1), ("medium", 32 * MEGABYTE), ("large", 512 * MEGABYTE)]:
+    for name, size in [("small", 1), ("medium", 32 * MEGABYTE), ("large", 256 * MEGABYTE)]:
         # Zeros, which take no space on the disk.
         with (local / name).open("wb") as stream:
             stream.truncate(size)

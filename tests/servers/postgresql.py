@@ -35,7 +35,8 @@ _OPTIONS = {"timezone": "UTC", "listen_addresses": ""}
 class PostgreSQL:
     """A running server with one superuser, ``postgres``, and no password.
 
-    Unless it is ``durable``, a power cut may cost what was committed. Raises ``RuntimeError`` with
+    ``programs`` is the folder with its programs, ``directory`` the one with its socket. Unless it
+    is ``durable``, a power cut may cost what was committed. Raises ``RuntimeError`` with
     what the server printed if it does not start.
     """
 
@@ -47,7 +48,8 @@ class PostgreSQL:
         self.log = self.directory / "postgresql.log"
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._start(_programs(self._account, self.directory))
+            self.programs = _programs(self._account, self.directory)
+            self._start(self.programs)
         except BaseException:
             self.stop()
             raise

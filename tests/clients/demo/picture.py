@@ -1,4 +1,4 @@
-"""Take the picture of the demo that README.rst shows: ``python -m tests.clients.demo_picture``.
+"""Take the picture of the demo that README.rst shows: ``python -m tests.clients.demo.picture``.
 
 It needs Chromium, as the tests of the demo do.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from tests.clients.conftest import launched
-from tests.clients.demo import CHECKOUT, Demo, make_serve
+from tests.clients.demo.page import CHECKOUT, Demo, make_serve
 from tests.clients.pictures import png
 
 # Each with its media type, type and category.

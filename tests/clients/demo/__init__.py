@@ -1,0 +1,1 @@
+"""The page in the folder ``demo``, in Chromium, as ``make serve`` serves it."""
