@@ -9,7 +9,7 @@ SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66", "tuspy>=1.1", "ur
 
 setup(
     name="kinto-attachment",
-    version="1.0.0.dev0",
+    version="10.0.0.dev0",
     description="Attach files to Kinto records",
     long_description="\n\n".join(
         (HERE / name).read_text(encoding="utf-8") for name in ("README.rst", "CHANGELOG.rst")
