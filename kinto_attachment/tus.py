@@ -24,7 +24,7 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.settings import asbool
 
-from kinto_attachment import tus_headers
+from kinto_attachment import tus_headers, tus_openapi
 from kinto_attachment.authorization import UploadContext, valid_context
 from kinto_attachment.bodies import content_length, taken
 from kinto_attachment.fields import json_object
@@ -78,6 +78,7 @@ def register(config: Any, path: str) -> None:
         service.add_view(method, on_upload, operation_id=operation, **arguments)
     service.add_view("OPTIONS", options(service), permission=NO_PERMISSION_REQUIRED)
     config.add_cornice_service(service)
+    tus_openapi.describe_uploads(config, service)
     config.add_subscriber(_complete, NewResponse)
 
 
