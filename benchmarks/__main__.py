@@ -7,13 +7,13 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks import growth, many, report, s3, size, small
+from benchmarks import growth, many, report, resumable, s3, size, small
 from benchmarks.machine import describe
 from benchmarks.samples import Samples
 from benchmarks.servers import Workbench
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SECTIONS = {section.NAME: section for section in (size, small, growth, s3, many)}
+SECTIONS = {section.NAME: section for section in (size, small, growth, s3, many, resumable)}
 
 
 def main() -> None:
@@ -43,9 +43,9 @@ def main() -> None:
 
 def _measure(arguments: argparse.Namespace, data: Path) -> None:
     samples = Samples()
-    environment = CHECKOUT / ".venv-released"
+    environment, downloads = CHECKOUT / ".venv-released", CHECKOUT / "build" / "downloads"
     runs, quick, alone = arguments.runs, arguments.quick, arguments.alone
-    with Workbench(samples, runs, quick, environment, alone) as bench:
+    with Workbench(samples, runs, quick, environment, downloads, alone) as bench:
         samples.machine = describe(bench)
         for name in arguments.sections or SECTIONS:
             start = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import growth, many, s3, size, small
+from benchmarks import growth, many, resumable, s3, size, small
 from benchmarks.client import GIB, MIB
 from benchmarks.samples import Samples, median, quotients
 from benchmarks.servers import BACKENDS, PLAIN, RELEASED, THIS
@@ -108,7 +108,9 @@ def _of_size(samples: Samples) -> Iterator[Bar]:
         _known(against_limit(samples, case) for case in at(STREAMING)),
     )
     memory = [*map(value("memory"), samples.cases(size.NAME))]
-    memory += [samples.median(s3.NAME, THIS, case, "memory") for case in samples.cases(s3.NAME)]
+    for section in (s3.NAME, resumable.NAME):
+        cases = samples.cases(section)
+        memory += [samples.median(section, THIS, case, "memory") for case in cases]
     yield Bar("memory over idle, one upload", ONE_UPLOAD / MIB, False, _mib(memory), "MiB")
     for server, bar in (("waitress", 2.05), (STREAMING, 1.05)):
         figures = _known(map(value("written"), at(server)))

@@ -24,10 +24,10 @@ _HEAD = (
     "Content-Type: application/octet-stream\r\n\r\n"
 ).encode()
 _TAIL = f"\r\n--{_BOUNDARY}--\r\n".encode()
-_AUTHORIZATION = "Basic " + base64.b64encode(USER.encode()).decode()
-_JSON = {"Authorization": _AUTHORIZATION, "Content-Type": "application/json"}
+AUTHORIZATION = "Basic " + base64.b64encode(USER.encode()).decode()
+_JSON = {"Authorization": AUTHORIZATION, "Content-Type": "application/json"}
 _FORM = {
-    "Authorization": _AUTHORIZATION,
+    "Authorization": AUTHORIZATION,
     "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
 }
 # Nothing that a server or a disk could compress.

@@ -42,6 +42,13 @@ def resident(pids: list[int]) -> int:
     return max(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) * _PAGE
 
 
+def peak(pid: int) -> int:
+    """The most memory in bytes that a process has had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = next(line for line in lines if line.startswith("VmHWM:"))
+    return int(found.split()[1]) * 1024
+
+
 def unlinked(pids: list[int]) -> tuple[int, int]:
     """How many deleted files the processes hold open, and the bytes on the disk of these."""
     sizes = []

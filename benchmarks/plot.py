@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks import growth, many, s3, size, small
+from benchmarks import growth, many, resumable, s3, size, small
 from benchmarks.bars import STREAMING
 from benchmarks.client import KIB, MIB
 from benchmarks.samples import Samples
@@ -21,6 +21,8 @@ _COLORS = {
     PLAIN: "tab:gray",
     size.LIMIT: "black",
     s3.BOTO3: "tab:green",
+    resumable.PLAIN_UPLOAD: "tab:cyan",
+    resumable.TUS_SERVER: "tab:orange",
 }
 _STYLES = {"waitress": "-", STREAMING: "--"}
 
@@ -28,14 +30,16 @@ _STYLES = {"waitress": "-", STREAMING: "--"}
 def plot(samples: Samples, path: Path) -> None:
     """Draw it as SVG. Text stays text, and the same data make the same file."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "results", "font.size": 9}):
-        picture = Figure(figsize=(13, 12), layout="constrained")
-        axes = picture.subplots(3, 2)
+        picture = Figure(figsize=(13, 16), layout="constrained")
+        axes = picture.subplots(4, 2)
         _size(samples, axes[0][0], "seconds", "wall time (s)", 1)
         _size(samples, axes[0][1], "memory", "memory over idle (MiB)", MIB)
         _small(samples, axes[1][0])
         _growth(samples, axes[1][1])
         _s3(samples, axes[2][0])
         _many(samples, axes[2][1])
+        _resumable(samples, axes[3][0])
+        axes[3][1].set_axis_off()
         picture.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -142,6 +146,24 @@ def _many(samples: Samples, axes: Axes) -> None:
     axes.set_yscale("symlog")
     axes.set_ylabel("memory over idle (MiB)")
     axes.set_title(f"{many.AT_ONCE} of 100 MiB at once (peak), {many.IN_A_ROW} in a row (after)")
+    _legend(axes)
+
+
+def _resumable(samples: Samples, axes: Axes) -> None:
+    labels = []
+    for number, case in enumerate(samples.cases(resumable.NAME)):
+        labels.append("\n".join(case[key] for key in ("client", "storage", "server", "backend")))
+        for offset, subject in (
+            (-0.25, THIS),
+            (0, resumable.PLAIN_UPLOAD),
+            (0.25, resumable.TUS_SERVER),
+        ):
+            height = resumable.rate(samples, subject, case) or 0
+            label = subject if number == 0 else None
+            axes.bar(number + offset, height, 0.25, color=_COLORS[subject], label=label)
+    axes.set_xticks(range(len(labels)), labels, fontsize=7)
+    axes.set_ylabel("MiB/s")
+    axes.set_title("500 MiB in chunks of 5 MiB by a tus client")
     _legend(axes)
 
 

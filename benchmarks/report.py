@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import growth, many, s3, size, small
+from benchmarks import growth, many, resumable, s3, size, small
 from benchmarks.bars import against_limit, bars, growth_of
 from benchmarks.client import GIB, KIB, MIB
 from benchmarks.plot import plot
@@ -38,6 +38,7 @@ def text(samples: Samples) -> str:
         "Growth": _growth,
         "S3": _s3,
         "Many at a time, and many in a row": _many,
+        "Resumable uploads": _resumable,
     }
     for title, section in sections.items():
         header, rows = section(samples)
@@ -186,6 +187,35 @@ def _many(samples: Samples) -> tuple[list[str], _Rows]:
             ]
             rows.append([case["what"], case["server"], many.VALUES[case["what"]][name], *of_each])
     return ["what", "server", "", "this", "released"], list(_without_repeats(rows))
+
+
+def _resumable(samples: Samples) -> tuple[list[str], _Rows]:
+    rows: _Rows = []
+    others = (resumable.PLAIN_UPLOAD, resumable.TUS_SERVER)
+    for case in samples.cases(resumable.NAME):
+        rates = [figure(resumable.rate(samples, subject, case)) for subject in (THIS, *others)]
+        rows.append(
+            [
+                *(case["client"], f"{case['storage']}, {case['server']}, {case['backend']}"),
+                _both(rates),
+                *(figure(resumable.against(samples, subject, case)) for subject in others),
+                _both(
+                    [
+                        _seconds(samples.median(resumable.NAME, subject, case, "cpu"))
+                        for subject in (THIS, resumable.PLAIN_UPLOAD)
+                    ]
+                ),
+                _both(
+                    [
+                        _megabytes(samples.median(resumable.NAME, subject, case, name))
+                        for subject, name in ((THIS, "memory"), (resumable.TUS_SERVER, "peak"))
+                    ]
+                ),
+            ]
+        )
+    header = ["client", "files, server, objects", "MiB/s: this / plain upload / @tus/server"]
+    header += ["this to plain", "to @tus/server", "CPU: this / plain upload"]
+    return [*header, "memory: this, over idle / @tus/server, in all"], rows
 
 
 def _without_repeats(rows: _Rows) -> Iterator[list[object]]:

@@ -71,14 +71,21 @@ class Workbench:
     """Starts what a section measures, and takes its samples. A context manager."""
 
     def __init__(
-        self, samples: Samples, runs: int, quick: bool, environment: Path, alone: bool = False
+        self,
+        samples: Samples,
+        runs: int,
+        quick: bool,
+        environment: Path,
+        downloads: Path,
+        alone: bool = False,
     ) -> None:
         """``environment`` is the folder of the released plugin's environment; with ``alone`` that
-        plugin is left out."""
+        plugin is left out. ``downloads`` is that of other programs, which are kept there."""
         self.samples = samples
         self.plugins = (THIS,) if alone else (THIS, RELEASED)
         self.runs = range(runs)
         self.quick = quick
+        self.downloads = downloads
         self._environment = environment
         self._databases = 0
         self._stack = ExitStack()

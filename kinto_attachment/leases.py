@@ -68,7 +68,8 @@ class Lease:
             if rest > 0:
                 raise UploadBusy(1 + rest // 1000)
             self.upload = self._leased(check(found), owner=self.owner)
-            rows.save(self.upload)
+            # Nothing has been told to the client yet. Without its lease, we stop.
+            rows.save(self.upload, durably=False)
 
     @property
     def is_due(self) -> bool:
@@ -80,7 +81,7 @@ class Lease:
         with self._short(), self._rows.exclusively():
             check_lease(self._rows, self.upload)
             self.upload = self._leased(self.upload, **changes)
-            self._rows.save(self.upload)
+            self._rows.save(self.upload, durably=bool(changes))
 
     def release(self, **changes: Any) -> None:
         """Change the row, and let others write. Raises ``UploadUnknown``, ``UploadBusy``."""

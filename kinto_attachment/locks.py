@@ -88,6 +88,17 @@ def get_both(storage: Any, first: Key, second: Key) -> tuple[Object | None, Obje
     return _read_both(storage, _GET_BOTH, first, second)
 
 
+def do_not_wait_for_disk(storage: Any) -> None:
+    """The transaction ends before the disk has what it wrote: a crash of the database may lose
+    all of it, together with what others wrote later in the same way.
+
+    https://www.postgresql.org/docs/current/wal-async-commit.html
+    """
+    if is_transactional(storage):
+        with storage.client.connect() as connection:
+            connection.execute(_text("SET LOCAL synchronous_commit TO OFF"))
+
+
 def _read_both(
     storage: Any, query: str, first: Key, second: Key
 ) -> tuple[Object | None, Object | None]:

@@ -103,19 +103,20 @@ class _Detached(colander.MappingSchema):
     header = ResponseHeaderSchema()
 
 
-def _error(description: str) -> ErrorResponseSchema:
+def described_error(description: str) -> ErrorResponseSchema:
+    """An answer with Kinto's error body."""
     return ErrorResponseSchema(description=description)
 
 
-_ERRORS = {
-    "400": _error("The request is invalid."),
-    "401": _error("The request is missing authentication headers."),
-    "403": _error("The user is not allowed to write the record."),
-    "404": _error("There is no such bucket, collection or record."),
-    "405": _error("The server is read-only."),
-    "409": _error("The record is written by others meanwhile."),
-    "412": _error("The record is not as `If-Match` or `If-None-Match` wants it."),
-    "503": _error("The storage is not available, retry later."),
+ERRORS = {
+    "400": described_error("The request is invalid."),
+    "401": described_error("The request is missing authentication headers."),
+    "403": described_error("The user is not allowed to write the record."),
+    "404": described_error("There is no such bucket, collection or record."),
+    "405": described_error("The server is read-only."),
+    "409": described_error("The record is written by others meanwhile."),
+    "412": described_error("The record is not as `If-Match` or `If-None-Match` wants it."),
+    "503": described_error("The storage is not available, retry later."),
 }
 _DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "POST": {
@@ -124,15 +125,15 @@ _DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "response_schemas": {
             "200": _Attached(description="The file is attached to the record."),
             "201": _Attached(description="The record is created, with the file."),
-            "413": _error("The file, or a field, is too large."),
-            **_ERRORS,
+            "413": described_error("The file, or a field, is too large."),
+            **ERRORS,
         },
     },
     "DELETE": {
         "schema": _DeleteSchema,
         "response_schemas": {
             "204": _Detached(description="The record has no attachment any more."),
-            **_ERRORS,
+            **ERRORS,
         },
     },
 }

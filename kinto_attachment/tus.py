@@ -22,8 +22,9 @@ from pyramid.httpexceptions import (
 )
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
+from pyramid.settings import asbool
 
-from kinto_attachment import tus_headers
+from kinto_attachment import tus_headers, tus_openapi
 from kinto_attachment.authorization import UploadContext, valid_context
 from kinto_attachment.bodies import content_length, taken
 from kinto_attachment.fields import json_object
@@ -77,7 +78,8 @@ def register(config: Any, path: str) -> None:
         service.add_view(method, on_upload, operation_id=operation, **arguments)
     service.add_view("OPTIONS", options(service), permission=NO_PERMISSION_REQUIRED)
     config.add_cornice_service(service)
-    config.add_subscriber(_name_version, NewResponse)
+    tus_openapi.describe_uploads(config, service)
+    config.add_subscriber(_complete, NewResponse)
 
 
 def capability(settings: Settings) -> dict[str, Any]:
@@ -157,7 +159,9 @@ def on_upload(request: Any) -> Response:
     _check(request)
     valid_context(request)
     view = _VIEWS.get(_method(request))
-    if view is None:
+    # Kinto looks at the method that was sent, not at the one that is meant.
+    readonly = asbool(request.registry.settings["readonly"])
+    if view is None or (readonly and view is not _head):
         raise HTTPMethodNotAllowed()
     with tus_refusals():
         upload: Unfinished | None = request.context.upload
@@ -169,7 +173,7 @@ def on_upload(request: Any) -> Response:
 def _head(request: Any, upload: Unfinished) -> Response:
     if upload.is_expired:
         raise UploadGone()
-    headers = {"Cache-Control": "no-store", **_progress(request, upload)}
+    headers = _progress(request, upload)
     if upload.length is None:
         headers["Upload-Defer-Length"] = "1"
     else:
@@ -261,14 +265,16 @@ def _answer(request: Any, status: int, headers: dict[str, str] | None = None) ->
     return response
 
 
-def _name_version(event: Any) -> None:
-    """Every answer to a client that speaks tus names the version, errors included."""
-    request = event.request
+def _complete(event: Any) -> None:
+    """Every answer to a client that speaks tus names the version, and none about an upload is
+    kept by a cache: errors included."""
+    request, headers = event.request, event.response.headers
     match = _ATTACHMENT.search(request.environ["PATH_INFO"])
     if match is None:
         return
     rest = request.environ["PATH_INFO"][match.end() :]
-    if rest.startswith("/uploads/") or (
-        not rest and (is_spoken(request) or request.method == "OPTIONS")
-    ):
-        event.response.headers[_RESUMABLE] = tus_headers.VERSION
+    if rest.startswith("/uploads/"):
+        headers["Cache-Control"] = "no-store"
+    elif rest or not (is_spoken(request) or request.method == "OPTIONS"):
+        return
+    headers[_RESUMABLE] = tus_headers.VERSION

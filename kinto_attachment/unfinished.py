@@ -15,7 +15,7 @@ from kinto.core.storage import Filter
 from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import COMPARISON, msec_time
 
-from kinto_attachment.locks import is_transactional, lock
+from kinto_attachment.locks import do_not_wait_for_disk, is_transactional, lock
 from kinto_attachment.pages import pages
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.resumable import State
@@ -112,8 +112,8 @@ class UnfinishedUploads:
 
     def locked(self, record: str, upload_id: str) -> Unfinished | None:
         """The same, and nobody changes it until the transaction ends."""
-        lock(self._storage, UPLOADS, record, upload_id)
-        return self.get(record, upload_id)
+        row = lock(self._storage, UPLOADS, record, upload_id)
+        return None if row is None else _upload(row)
 
     def below(self, parent_id: str) -> Iterator[Unfinished]:
         """All the uploads to a record (its URI), or to several (a URI that ends in ``*``)."""
@@ -123,8 +123,13 @@ class UnfinishedUploads:
         """Those that have rested for too long."""
         return self._below(parent_id, [Filter("expires", msec_time(), COMPARISON.MAX)])
 
-    def save(self, upload: Unfinished) -> None:
-        """Write the row. Who changes one has read it ``locked()``."""
+    def save(self, upload: Unfinished, durably: bool = True) -> None:
+        """Write the row. Who changes one has read it ``locked()``.
+
+        Unless that is ``durably``, a crash of the database may bring back the one before.
+        """
+        if not durably:
+            do_not_wait_for_disk(self._storage)
         content = asdict(upload)
         self._storage.update(
             resource_name=UPLOADS,

@@ -9,7 +9,7 @@ from kinto.core.authorization import DYNAMIC
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from kinto_attachment import openapi, tus
+from kinto_attachment import openapi, tus, tus_openapi
 from kinto_attachment.attachments import Attachments
 from kinto_attachment.authorization import AttachmentContext, valid_context
 from kinto_attachment.bodies import content_length, taken
@@ -41,6 +41,7 @@ def register(config: Any) -> None:
     service.add_view("OPTIONS", tus.options(service), permission=NO_PERMISSION_REQUIRED)
     config.add_cornice_service(service)
     openapi.describe(service)
+    tus_openapi.describe_creation(service)
     tus.register(config, PATH)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from docutils.core import publish_doctree
 
-from benchmarks import report
+from benchmarks import report, resumable
 from benchmarks.bars import bars, growth_of
 from benchmarks.client import GIB, MIB
 from benchmarks.in_server import seeded
@@ -92,6 +93,29 @@ def test_the_table_is_well_formed_and_has_the_figures(samples):
 
     assert "6.00 s / 24.0 s" in document.astext()
     assert "3.00 MiB / 12.0 MiB" in document.astext()
+
+
+def test_a_resumable_upload_stands_beside_a_plain_one_and_another_server(samples):
+    case = {
+        "size": 500 * MIB,
+        "client": "tuspy",
+        "storage": "local",
+        "server": "gunicorn",
+        "backend": "memory",
+    }
+    add = functools.partial(samples.add, resumable.NAME, run=0, case=case)
+    add(THIS, seconds=5, cpu=2, memory=20 * MIB)
+    add(resumable.PLAIN_UPLOAD, seconds=2.5, cpu=1, memory=3 * MIB)
+    add(resumable.TUS_SERVER, seconds=10, peak=120 * MIB)
+
+    table = report.text(samples)
+    (memory,) = [bar for bar in bars(samples) if bar.what == "memory over idle, one upload"]
+
+    assert "100 / 200 / 50.0" in table
+    assert "20.0 MiB / 120 MiB" in table
+    assert resumable.against(samples, resumable.PLAIN_UPLOAD, case) == 0.5
+    assert resumable.against(samples, resumable.TUS_SERVER, case) == 2
+    assert (memory.worst, memory.reached) == (20, False)
 
 
 def test_the_plot_is_the_same_for_the_same_figures(samples, tmp_path):

@@ -1,4 +1,5 @@
-"""Resumable uploads to running servers by a tus client: killed servers, several nodes."""
+"""Resumable uploads to running servers by tuspy. Killed servers and several nodes are in
+``clients/test_tus_interrupted.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import http.client
 import os
 import random
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from tusclient.client import TusClient
-from tusclient.exceptions import TusCommunicationError
 
 from tests.servers.s3 import SeaweedServer
 
@@ -74,24 +73,6 @@ def client_of(server) -> TusClient:
     return TusClient(url, headers={"Authorization": AUTHORIZATION})
 
 
-def send_chunk(uploader) -> None:
-    """Send a chunk, maybe only once the lease of a killed process has ended."""
-    while True:
-        try:
-            uploader.upload_chunk()
-            return
-        except TusCommunicationError as error:
-            if error.status_code != 423:
-                raise
-            time.sleep(0.2)
-
-
-def send_all(uploader) -> None:
-    while uploader.offset < uploader.get_file_size():
-        uploader.upload_chunk()
-        time.sleep(0.05)
-
-
 def attachment(server) -> dict:
     headers = {"Authorization": AUTHORIZATION}
     answer = requests.get(server.url + RECORD, headers=headers, timeout=60)
@@ -134,61 +115,6 @@ def test_tuspy_without_metadata_and_files_on_s3(live_kinto, seaweedfs, source, s
 
     check_attachment(kinto, source)
     assert attachment(kinto)["filename"] == "r"
-    assert len(seaweedfs.keys()) == 1
-    assert seaweedfs.uploads() == []
-
-
-@in_postgresql
-@pytest.mark.parametrize("where", ["local", "s3"])
-def test_a_server_that_is_killed_again_and_again(
-    live_kinto, request, files, source, stream, where
-):
-    seaweedfs = request.getfixturevalue("seaweedfs") if where == "s3" else None
-    options = {"attachment": on_s3(seaweedfs)} if seaweedfs else {}
-    kinto = live_kinto("gunicorn", **options)
-    create_collection(kinto)
-    uploader = client_of(kinto).uploader(file_stream=stream, chunk_size=2 * MIB)
-    uploader.set_url(uploader.create_url())
-    path = uploader.url.partition("/v1/")[2]
-    moments = random.Random(7)  # noqa: S311
-
-    for _ in range(3):
-        send_chunk(uploader)
-        killer = threading.Timer(moments.uniform(0.05, 0.25), kinto.kill)
-        killer.start()
-        with pytest.raises(TusCommunicationError):
-            send_all(uploader)
-        killer.join()
-        kinto = live_kinto("gunicorn", **options)
-        uploader.url = kinto.url + path
-        uploader.offset = uploader.get_offset()
-    send_chunk(uploader)
-    send_all(uploader)
-
-    check_attachment(kinto, source)
-    if seaweedfs:
-        assert len(seaweedfs.keys()) == 1
-        assert seaweedfs.uploads() == []
-    else:
-        assert len([path for path in files.iterdir() if path.is_file()]) == 1
-
-
-@in_postgresql
-def test_nodes_that_take_turns(live_kinto, seaweedfs, source, stream):
-    nodes = [live_kinto("gunicorn", attachment=on_s3(seaweedfs)) for _ in range(2)]
-    create_collection(nodes[0])
-    uploader = client_of(nodes[0]).uploader(file_stream=stream, chunk_size=3 * MIB)
-    uploader.set_url(uploader.create_url())
-    path = uploader.url.partition("/v1/")[2]
-
-    turn = 0
-    while uploader.offset < source.stat().st_size:
-        turn += 1
-        uploader.url = nodes[turn % 2].url + path
-        uploader.upload_chunk()
-
-    assert turn == 11
-    check_attachment(nodes[0], source)
     assert len(seaweedfs.keys()) == 1
     assert seaweedfs.uploads() == []
 

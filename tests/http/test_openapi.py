@@ -1,4 +1,4 @@
-"""What Kinto's ``/__api__`` says of the endpoint."""
+"""What Kinto's ``/__api__`` says of the endpoints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from kinto.core.views.openapi import openapi_view
 
 PATH = "/buckets/{bucket_id}/collections/{collection_id}/records/{id}/attachment"
+UPLOAD_PATH = f"{PATH}/uploads/{{upload_id}}"
 
 
 @pytest.fixture
@@ -32,9 +33,18 @@ def described(paths):
     return paths[PATH]
 
 
+@pytest.fixture
+def upload(paths):
+    """What is said of an upload over several requests."""
+    return paths[UPLOAD_PATH]
+
+
 def parameters(operation):
     return {
-        (parameter["in"], parameter["name"]): (parameter["type"], parameter["required"])
+        (parameter["in"], parameter["name"]): (
+            parameter.get("type") or parameter["schema"]["format"],
+            parameter["required"],
+        )
         for parameter in operation["parameters"]
     }
 
@@ -44,6 +54,11 @@ def test_an_upload_is_a_form_with_a_file_and_two_fields(described):
     assert parameters(described["post"]) == {
         ("header", "If-Match"): ("string", False),
         ("header", "If-None-Match"): ("string", False),
+        ("header", "Tus-Resumable"): ("string", False),
+        ("header", "Upload-Length"): ("integer", False),
+        ("header", "Upload-Defer-Length"): ("string", False),
+        ("header", "Upload-Metadata"): ("string", False),
+        ("header", "Upload-Checksum"): ("string", False),
         ("formData", "attachment"): ("file", True),
         ("formData", "data"): ("string", False),
         ("formData", "permissions"): ("string", False),
@@ -71,22 +86,98 @@ def test_the_answer_to_an_upload_is_the_attachment(described, status):
         "size": "integer",
     }
     assert sorted(answer["schema"]["required"]) == sorted(types)
-    assert sorted(answer["headers"]) == ["Etag", "Last-Modified", "Location"]
+    begun = {"Content-Location", "Tus-Resumable", "Upload-Expires", "Upload-Offset"}
+    assert answer["headers"].keys() - begun == {"Etag", "Last-Modified", "Location"}
+    assert (answer["headers"].keys() >= begun) == (status == "201")
 
 
 def test_every_answer_is_named(described):
     errors = ["400", "401", "403", "404", "405", "409", "412", "503"]
 
-    assert sorted(described["post"]["responses"]) == sorted(["200", "201", "413", *errors])
+    assert sorted(described["post"]["responses"]) == sorted(
+        ["200", "201", "413", "415", "460", *errors]
+    )
     assert sorted(described["delete"]["responses"]) == sorted(["204", *errors])
 
 
-def test_errors_are_described_as_those_of_kinto(paths, described):
+def test_an_upload_goes_on_with_a_body_that_is_no_form(upload):
+    assert upload["patch"]["consumes"] == ["application/offset+octet-stream"]
+    assert parameters(upload["patch"]) == {
+        ("header", "Tus-Resumable"): ("string", True),
+        ("header", "Upload-Offset"): ("integer", True),
+        ("header", "Upload-Length"): ("integer", False),
+        ("header", "Upload-Checksum"): ("string", False),
+        ("body", "Content"): ("binary", False),
+    }
+
+
+def test_a_client_that_sends_no_other_method_names_the_one_it_means(upload):
+    assert parameters(upload["post"]) == {
+        **parameters(upload["patch"]),
+        ("header", "Upload-Offset"): ("integer", False),
+        ("header", "X-HTTP-Method-Override"): ("string", True),
+    }
+
+
+@pytest.mark.parametrize("method", ["head", "delete"])
+def test_how_far_it_is_and_its_end_take_no_body(upload, method):
+    assert "consumes" not in upload[method]
+    assert parameters(upload[method]) == {("header", "Tus-Resumable"): ("string", True)}
+
+
+def test_every_answer_to_a_request_of_an_upload_is_named(upload):
+    errors = ["400", "401", "403", "404", "412", "503"]
+    of_patch = ["405", "409", "410", "413", "415", "423", "460", *errors]
+
+    assert sorted(upload["head"]["responses"]) == sorted(["200", "410", *errors])
+    assert sorted(upload["patch"]["responses"]) == sorted(["204", *of_patch])
+    assert sorted(upload["delete"]["responses"]) == sorted(["204", "405", *errors])
+    assert sorted(upload["post"]["responses"]) == sorted(["200", "204", *of_patch])
+
+
+def test_an_answer_to_a_head_has_headers_and_no_body(upload):
+    responses = upload["head"]["responses"]
+
+    assert not any("schema" in response for response in responses.values())
+    assert responses["200"]["headers"].keys() == {
+        "Content-Location",
+        "Tus-Resumable",
+        "Upload-Defer-Length",
+        "Upload-Expires",
+        "Upload-Length",
+        "Upload-Metadata",
+        "Upload-Offset",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        ("204", "Upload-Offset"),
+        ("409", "Upload-Offset"),
+        ("412", "Tus-Version"),
+        ("423", "Retry-After"),
+    ],
+)
+def test_a_client_finds_what_to_do_next_in_headers(upload, status, header):
+    assert header in upload["patch"]["responses"][status]["headers"]
+
+
+def test_other_endpoints_are_described_as_without_us(paths):
+    assert not any("head" in paths[path] for path in paths.keys() - {UPLOAD_PATH})
+
+
+def test_errors_are_described_as_those_of_kinto(paths, described, upload):
     record = paths[PATH.removesuffix("/attachment")]
 
     for operation in ("post", "delete"):
         responses = described[operation]["responses"]
         for status in responses.keys() - {"200", "201", "204"}:
+            assert responses[status]["schema"] == record["get"]["responses"]["400"]["schema"]
+
+    for operation in ("patch", "delete"):
+        responses = upload[operation]["responses"]
+        for status in responses.keys() - {"204"}:
             assert responses[status]["schema"] == record["get"]["responses"]["400"]["schema"]
 
 

@@ -396,6 +396,18 @@ def test_methods_in_a_post(record, upload):
     upload.head(404)
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_read_only_server_only_tells_how_far_it_is(record, upload, make_app):
+    app = make_app(**{"kinto.readonly": "true"})
+    reader = Upload(Record(app, record.stored, record.uri), upload.url)
+
+    reader.head()
+    reader.send("POST", status=405, X_HTTP_Method_Override="HEAD")
+    reader.send("HEAD", status=405, X_HTTP_Method_Override="DELETE")
+
+    upload.head()
+
+
 def test_a_method_in_the_post_that_creates(record):
     creation(record, Upload_Length="1", X_HTTP_Method_Override="POST")
     creation(record, status=405, Upload_Length="1", X_HTTP_Method_Override="DELETE")
@@ -457,6 +469,7 @@ def test_an_upload_that_does_not_exist(record, method, upload_id):
     response = upload.send(method, status=404, content_type=OFFSET_TYPE, Upload_Offset="0")
 
     assert response.headers["Tus-Resumable"] == "1.0.0"
+    assert response.headers["Cache-Control"] == "no-store"
     assert "Upload-Offset" not in response.headers
 
 

@@ -1,0 +1,111 @@
+"""Programs of others that speak tus: two clients, and a server to compare with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from tusclient.client import TusClient
+from typing_extensions import Self
+
+from benchmarks.client import AUTHORIZATION, MIB, timed
+from benchmarks.measure import peak
+from tests.clients.downloads import NODE, Downloads
+
+CHUNK = 5 * MIB
+TUS_JS_CLIENT = "4.3.1"
+TUS_SERVER = "2.4.5"
+FILE_STORE = "2.1.1"
+
+_SCRIPTS = Path(__file__).resolve().parent / "node"
+_HEADERS = {"Authorization": AUTHORIZATION}
+
+
+class Packages:
+    """The packages of npm's, downloaded once and kept in ``folder``.
+
+    Its methods raise ``RuntimeError`` if one cannot be downloaded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._downloads = Downloads(folder, _refuse)
+
+    def client(self) -> Path:
+        return self._downloads.npm_with_dependencies("tus-js-client", TUS_JS_CLIENT)
+
+    def server(self) -> Path:
+        return self._downloads.npm_with_dependencies("@tus/server", TUS_SERVER)
+
+    def file_store(self) -> Path:
+        return self._downloads.npm_with_dependencies("@tus/file-store", FILE_STORE)
+
+
+class TusServer:
+    """``@tus/server`` with its file store, which syncs nothing. A context manager."""
+
+    def __init__(self, packages: Packages, folder: Path) -> None:
+        """Files are stored in ``folder``."""
+        self._folder = folder
+        command = [str(NODE), str(_SCRIPTS / "server.js")]
+        arguments = [str(packages.server()), str(packages.file_store()), str(folder)]
+        self._process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+        if self._process.stdout is None:
+            raise RuntimeError("no output")
+        self.url = self._process.stdout.readline().strip()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def peak(self) -> int:
+        """The most memory that it has taken, in bytes."""
+        return peak(self.pid)
+
+    def remove_files(self) -> None:
+        for path in self._folder.iterdir():
+            path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def send_with_tuspy(url: str, path: Path) -> float:
+    """Create an upload at ``url``, and send a file; how many seconds that takes."""
+    with path.open("rb") as stream:
+        uploader = TusClient(url, headers=_HEADERS).uploader(
+            file_stream=stream, chunk_size=CHUNK, metadata={"filename": path.name}
+        )
+        return timed(uploader.upload)
+
+
+def send_with_tus_js_client(url: str, path: Path, package: Path) -> float:
+    """The same with ``package``, in Node.js, whose start does not count."""
+    options = {
+        "endpoint": url,
+        "headers": _HEADERS,
+        "chunkSize": CHUNK,
+        "metadata": {"filename": path.name},
+    }
+    arguments = json.dumps({"client": str(package), "path": str(path), "options": options})
+    command = [str(NODE), str(_SCRIPTS / "client.js"), arguments]
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return float(finished.stdout)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise RuntimeError(reason)
