@@ -18,7 +18,7 @@ OPERATIONS = ("new", "replace")
 PUT = " PUT"
 """``this PUT`` is the plain PUT on the server with this plugin."""
 
-_REQUESTS = 320
+_REQUESTS = 200
 _TURNS = 5  # Those who are compared take turns: others use the machine as well.
 _RECORDS = 4  # of each client, to replace
 _ATTACHMENT_LIKE = {
