@@ -6,6 +6,7 @@ Their content is in memory, in buffers that go back to the system as soon as the
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,10 +101,11 @@ class PutUpload:
 
 
 class PartsUpload:
-    """A multipart upload. One part at a time is on its way.
+    """A multipart upload, that takes the memory of one part: it goes up, or is filled.
 
-    One upload at a time fills another part meanwhile. Those beside it keep server and store busy
-    as it is, and make do with the memory of one part.
+    One upload at a time has the memory of two: both are on their way most of the time, since a
+    store takes longer to answer than a part to be filled. The uploads beside it keep server and
+    store busy as it is.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
     """
@@ -131,9 +133,8 @@ class PartsUpload:
         # By the parts' numbers, which start at 1.
         self._etags = dict(self.sent_again)
         self._sent_before: dict[int, set[str]] = {}
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="kinto-attachment-s3")
-        self._on_its_way: Future[str] | None = None
-        self._sent: Part | None = None
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="kinto-attachment-s3")
+        self._on_their_way: deque[tuple[int, Part, Future[str]]] = deque()
         self._has_spare = False
         self._upload = {"Bucket": bucket.name, "Key": key, "UploadId": upload_id}
 
@@ -144,39 +145,29 @@ class PartsUpload:
         return cls(bucket, key, created["UploadId"])
 
     def send(self, part: Part, next_size: int | None = None) -> Part:
-        """Send ``part``, once the one before has gone up; wait for it only beside other uploads.
-        Return an empty part to fill, of ``next_size`` or as large as this one. Raises boto3's
-        errors about this part, or the one before."""
-        self.wait()
+        """Send ``part``. Return an empty part to fill, of ``next_size`` or as large as this one;
+        wait until there is memory for it. Raises boto3's errors about this part, or the one
+        before."""
         self.count += 1
         self.size += len(part)
-        capacity = next_size or part.capacity
-        self._on_its_way = self._worker.submit(self._send, self.count, part)
+        sending = self._workers.submit(self._send, self.count, part)
+        self._on_their_way.append((self.count, part, sending))
         if not self._has_spare:
             self._has_spare = self._bucket.spare_part.acquire(blocking=False)
-        if self._has_spare:
-            free, self._sent = self._sent, part
-        else:
-            self.wait()
-            free = part
-        if free is not None and free.capacity == capacity:
+        capacity = next_size or part.capacity
+        if self._has_spare and len(self._on_their_way) == 1:
+            return Part(capacity)
+        free = self._wait_for_one()
+        if free.capacity == capacity:
             free.clear()
             return free
-        if free is not None:
-            free.close()
+        free.close()
         return Part(capacity)
 
     def wait(self) -> None:
-        """Wait until all parts have gone up. Raises boto3's errors about the last one."""
-        on_its_way, self._on_its_way = self._on_its_way, None
-        if on_its_way is not None:
-            try:
-                etag = self._etags[self.count] = on_its_way.result()
-            finally:
-                # Its error refers to this frame: a cycle, that only the collector would free.
-                del on_its_way
-            if self._sent_before.get(self.count, {etag}) != {etag}:
-                self.sent_again[self.count] = etag
+        """Wait until all parts have gone up. Raises boto3's errors about the last ones."""
+        while self._on_their_way:
+            self._wait_for_one().close()
 
     def copy(self, source: Whole) -> None:
         """Take all parts from an object, within S3."""
@@ -235,11 +226,11 @@ class PartsUpload:
         abort(self._bucket, self.key, self.id)
 
     def close(self) -> None:
-        """Wait for the part that is on its way, and release memory and thread."""
-        self._worker.shutdown()
-        self._on_its_way = None
-        if self._sent is not None:
-            self._sent.close()
+        """Wait for the parts that are on their way, and release memory and threads."""
+        self._workers.shutdown()
+        for _, part, _ in self._on_their_way:
+            part.close()
+        self._on_their_way.clear()
         if self._has_spare:
             self._has_spare = False
             self._bucket.spare_part.release()
@@ -250,6 +241,21 @@ class PartsUpload:
         for page in pages.paginate(**self._upload, PartNumberMarker=after):
             for part in page.get("Parts", ()):
                 yield part["PartNumber"], part["Size"], part["ETag"]
+
+    def _wait_for_one(self) -> Part:
+        """Wait until the part that was sent first has gone up, and return it."""
+        number, part, sending = self._on_their_way.popleft()
+        try:
+            etag = self._etags[number] = sending.result()
+        except BaseException:
+            part.close()
+            raise
+        finally:
+            # Its error refers to this frame: a cycle, that only the collector would free.
+            del sending
+        if self._sent_before.get(number, {etag}) != {etag}:
+            self.sent_again[number] = etag
+        return part
 
     def _send(self, number: int, part: Part) -> str:
         part.seek(0)

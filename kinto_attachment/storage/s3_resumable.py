@@ -105,7 +105,7 @@ def needed(bucket: Bucket, state: State) -> frozenset[str]:
 
 
 class S3ResumableFile(ResumableFile):
-    """Holds at most two parts in memory: one that fills, one that is on its way.
+    """Holds at most two parts in memory, that fill or are on their way.
 
     As long as there is no whole part, there is no multipart upload, unless the announced size
     needs one. A name to keep is found as ``S3StagedFile`` does it: the parts make a hidden object,

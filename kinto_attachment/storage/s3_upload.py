@@ -1,6 +1,6 @@
 """A file on its way to S3: one request if it is small, else parts while it is still arriving.
 
-One part is held in memory, and a second one by one upload at a time.
+One part is held in memory, and two by one upload at a time.
 """
 
 from __future__ import annotations

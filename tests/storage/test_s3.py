@@ -222,7 +222,7 @@ def test_a_server_that_dies_is_reported(make_s3: MakeS3, caplog: pytest.LogCaptu
         small, large = storage.stage("a.txt"), storage.stage("a.txt")
         small.write(b"x")
         large.write(bytes(2 * MIN_PART_SIZE + 1))
-        assert len(upload_threads()) == 1
+        assert upload_threads()
         server.kill()
         with pytest.raises(StorageUnavailable, match="cannot read 'b.bin'"):
             list(reading)
