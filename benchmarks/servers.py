@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
@@ -149,6 +150,7 @@ class Workbench:
         else:
             path.append(_CHECKOUT)
         environ = {"PYTHONPATH": os.pathsep.join(map(str, path))}
+        options.setdefault("python", (sys.executable,))
         kinto = LiveKinto(merged, server, environ=environ, **options)
         started = Server(kinto, files)
         try:

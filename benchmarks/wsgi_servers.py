@@ -113,7 +113,8 @@ def measure(server: str, size: int, folder: Path) -> Iterator[list[str]]:
         "kinto.attachment.resources.b.small.max_size_bytes": str(MAX_SIZE),
     }
     port = free_port()
-    with Server(settings, server, environ={"PYTHONPATH": str(CHECKOUT)}) as kinto:
+    environ = {"PYTHONPATH": str(CHECKOUT)}
+    with Server(settings, server, environ=environ, python=(sys.executable,)) as kinto:
         site = folder / "site.conf"
         site.write_text(SITE.format(server=kinto.port, port=port))
         with Nginx(site, folder / "nginx", port) as nginx:

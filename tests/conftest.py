@@ -206,7 +206,7 @@ def live_kinto(kinto_settings: Settings) -> Iterator[Callable[..., LiveKinto]]:
 
     yield start
     for each in started:
-        each.stop()
+        each.close()
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def the_local_site(
     settings = {**live_settings, "kinto.attachment.base_path": str(folder)}
     site = Site(lambda: LiveKinto(settings, "gunicorn", **SERVER), database, LocalFiles(folder))
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture(scope="package")
@@ -80,7 +80,7 @@ def the_s3_site(
         lambda: LiveKinto(settings, "gunicorn", **SERVER), database, S3Files(s3_proxy.server)
     )
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture

@@ -30,14 +30,13 @@ class Site:
 
     def kill(self) -> None:
         """SIGKILL to the arbiter and all workers, and start again."""
-        self.server.kill()
-        self.server.stop()
+        self.server.close()
         self.server = self._start()
         self._log_start = 0
         self.client = Client(self.server.url)
 
-    def stop(self) -> None:
-        self.server.stop()
+    def close(self) -> None:
+        self.server.close()
 
     def clean(self) -> None:
         """Remove all objects and files."""

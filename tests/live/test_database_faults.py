@@ -153,7 +153,7 @@ def the_relayed_site(
     }
     site = Site(lambda: LiveKinto(settings, "gunicorn"), database, LocalFiles(folder))
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def site_on_disk(
         lambda server: LocalFiles(disk.folder(server.pid)),
     )
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def the_waitress_site(
     settings = {**live_settings, "kinto.attachment.base_path": str(folder)}
     site = Site(lambda: LiveKinto(settings, "waitress"), database, LocalFiles(folder))
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture

@@ -15,11 +15,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import Self
 
+from tests.servers.forked import Forked
 from tests.servers.ports import free_port
 
 STARTUP_SECONDS = 30.0
@@ -70,10 +72,10 @@ class LiveKinto:
     ``settings`` are Kinto's. ``server`` is ``waitress`` (hands a request to Kinto once the whole
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
-    to the environment; ``python`` is the interpreter, with its options, and ``cwd`` where it runs
-    and looks for modules. ``port`` is for settings that have to know it; a free one is found
-    without it. Raises ``RuntimeError`` with what the server printed if it does not start within
-    ``startup_seconds``.
+    to the environment; ``cwd`` is where it runs and looks for modules. ``python`` is the
+    interpreter, with its options; without it, a process is forked that has imported Kinto already.
+    ``port`` is for settings that have to know it; a free one is found without it. Raises
+    ``RuntimeError`` with what the server printed if it does not start within ``startup_seconds``.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class LiveKinto:
         worker_class: str = "sync",
         threads: int = 4,
         environ: Mapping[str, str] | None = None,
-        python: Sequence[str] = (sys.executable,),
+        python: Sequence[str] = (),
         cwd: Path | None = None,
         startup_seconds: float = STARTUP_SECONDS,
         port: int | None = None,
@@ -95,22 +97,18 @@ class LiveKinto:
         self.ini = self.directory / "kinto.ini"
         self.ini.write_text(ini(settings, self.port))
         command = self.command(server, workers, worker_class, threads)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*python, *command],
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Its own group, which kill() takes as one.
-                start_new_session=True,
-                # Kinto's root view looks for its file there.
-                env={**os.environ, "KINTO_INI": str(self.ini), **(environ or {})},
-            )
+        # Kinto's root view looks for its file there.
+        env = {**os.environ, "KINTO_INI": str(self.ini), **(environ or {})}
+        self.log.touch()
+        self._process = (
+            _started([*python, *command], self.log, env, cwd)
+            if python
+            else Forked(command, self.log, env, cwd)
+        )
         try:
             self._wait_until_it_answers(startup_seconds)
         except BaseException:
-            self.stop()
+            self.close()
             raise
 
     def command(self, server: str, workers: int, worker_class: str, threads: int) -> list[str]:
@@ -122,8 +120,7 @@ class LiveKinto:
                 *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
                 *("--worker-class", worker_class, "--no-control-socket"),
                 *(("--threads", str(threads)) if worker_class == "gthread" else ()),
-                # A slow upload is a test's right. To stop, gunicorn waits 2 seconds for idle
-                # connections: killed before that, it would lose its coverage.
+                # A slow upload is a test's right.
                 *("--timeout", "300", "--graceful-timeout", "5"),
             ],
         }[server]
@@ -173,17 +170,21 @@ class LiveKinto:
         """
         if self._process.poll() is None:
             self._process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        self.close()
+
+    def close(self) -> None:
+        """Kill the server, if it runs, and remove its log and configuration."""
+        if self._process.poll() is None:
+            self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+        self.close()
 
     def _wait_until_it_answers(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -201,6 +202,22 @@ class LiveKinto:
 
     def _output(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+
+def _started(
+    command: Sequence[str], log: Path, environ: Mapping[str, str], cwd: Path | None
+) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # Its own group, which kill() takes as one.
+            start_new_session=True,
+            env=environ,
+        )
 
 
 def kinto_migrate(

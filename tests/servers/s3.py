@@ -20,7 +20,6 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.servers.environment import unmeasured
 from tests.servers.ports import free_port
 
 _STARTUP_SECONDS = 60.0
@@ -51,7 +50,6 @@ class S3Server:
                     stdout=output,
                     stderr=output,
                     cwd=self.directory,
-                    env=unmeasured(),
                 )
             self._wait(self.process, log)
         except BaseException:

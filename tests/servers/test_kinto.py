@@ -12,6 +12,11 @@ from tests.servers.kinto import LiveKinto
 SERVERS = [("waitress", {}), ("gunicorn", {"workers": 2, "worker_class": "gthread"})]
 
 
+@pytest.fixture
+def backend():
+    return "memory"
+
+
 @pytest.fixture(params=SERVERS, ids=["waitress", "gunicorn"])
 def kinto(request, live_kinto):
     server, options = request.param

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -442,8 +441,6 @@ def test_a_large_upload_takes_little_memory(seaweedfs: S3Server) -> None:
         capture_output=True,
         text=True,
         check=True,
-        # Not under coverage, which has a memory of its own.
-        env={key: value for key, value in os.environ.items() if not key.startswith("COV")},
     )  # fmt: skip
     peak, afterwards, threads = map(int, measured.stdout.split())
     assert peak < 16
