@@ -15,7 +15,7 @@ from pyramid.httpexceptions import HTTPNotFound
 from kinto_attachment import records
 from kinto_attachment.authorization import AttachmentContext, ask_again
 from kinto_attachment.forms import FILE
-from kinto_attachment.locks import is_transactional
+from kinto_attachment.objects import is_transactional
 from kinto_attachment.preconditions import Preconditions
 from kinto_attachment.references import Holder, References
 from kinto_attachment.settings import Settings

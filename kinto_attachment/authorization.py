@@ -17,14 +17,8 @@ from kinto.core.utils import instance_uri
 from kinto.views import raise_404_if_invalid_id
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 
-from kinto_attachment.locks import (
-    Object,
-    get,
-    get_both,
-    is_transactional,
-    key,
-    lock_with_parent,
-)
+from kinto_attachment.locks import lock_with_parent
+from kinto_attachment.objects import Object, get, get_both, is_transactional, key
 from kinto_attachment.references import Holder
 from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 

@@ -18,7 +18,7 @@ from pyramid.events import ContextFound
 
 from kinto_attachment.database import is_postgresql, rows_of_ours, rows_of_uploads
 from kinto_attachment.references import FILES
-from kinto_attachment.storage import FileStorage, StorageUnavailable
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.resumable import State
 from kinto_attachment.transaction import logger, outermost
 from kinto_attachment.unfinished import UPLOADS
@@ -80,13 +80,14 @@ def on_server_flushed(event: Any) -> None:
 
 def _delete(success: bool, storage: FileStorage, found: IO[str]) -> None:
     # Whether this transaction committed or not, the storage had been emptied before it.
-    found.seek(0)
-    for line in found:
-        item = json.loads(line)
-        if isinstance(item, dict):
+    for name, error in storage.delete_many(item for item in _read(found) if isinstance(item, str)):
+        if error is not None:
+            logger.error("%s could not be deleted, and is left for gc.", name, exc_info=error)
+    for item in _read(found):
+        if not isinstance(item, str):
             storage.cancel(item)
-            continue
-        try:
-            storage.delete(item)
-        except StorageUnavailable:
-            logger.exception("%s could not be deleted, and is left for gc.", item)
+
+
+def _read(found: IO[str]) -> Iterator[str | State]:
+    found.seek(0)
+    return map(json.loads, found)

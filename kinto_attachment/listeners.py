@@ -6,6 +6,8 @@ each record is read again, and the rows are made to match it.
 
 from __future__ import annotations
 
+from collections.abc import Container
+from itertools import islice
 from typing import Any
 
 from kinto.core.errors import ERRORS, http_error
@@ -15,7 +17,8 @@ from kinto.core.utils import COMPARISON
 from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict
 
 from kinto_attachment.forms import FILE
-from kinto_attachment.locks import is_transactional, lock
+from kinto_attachment.locks import lock
+from kinto_attachment.objects import is_transactional
 from kinto_attachment.pages import PAGE, pages
 from kinto_attachment.references import FileGone, Forgery, Holder, References
 from kinto_attachment.transaction import FileChanges
@@ -54,11 +57,13 @@ def on_records_changed(event: Any) -> None:
     """Records were created, changed or deleted, by whomever."""
     references = _references(event.request)
     trusted = _is_trusted(event.request)
-    deleted = event.payload["action"] == ACTIONS.DELETE.value
-    for record_id in _ids(event):
-        holder = Holder(event.payload["bucket_id"], event.payload["collection_id"], record_id)
-        if deleted:
-            _cancel_uploads(event.request, holder.uri)
+    bucket_id, collection_id = event.payload["bucket_id"], event.payload["collection_id"]
+    holders = [Holder(bucket_id, collection_id, record_id) for record_id in _ids(event)]
+    if event.payload["action"] == ACTIONS.DELETE.value:
+        _cancel_uploads_of(event.request, holders)
+        if len(holders) > 1:
+            holders = _release_deleted(event.request, references, holders)
+    for holder in holders:
         try:
             references.sync(holder, trusted=trusted)
         except (Forgery, FileGone) as refusal:
@@ -94,11 +99,10 @@ def _release_collection(request: Any, bucket_id: str, collection_id: str) -> Non
     # An upload that is about to write in there finishes first, or finds the collection gone.
     lock(storage, "collection", f"/buckets/{bucket_id}", collection_id)
     has_file = [Filter(FILE, True, COMPARISON.HAS)]
-    for record in pages(storage, "record", collection_uri, has_file):
-        holder = Holder(bucket_id, collection_id, record["id"])
-        held = references.held_by(holder)
-        if held is not None:
-            references.release(holder, held)
+    records = pages(storage, "record", collection_uri, has_file)
+    holders = (Holder(bucket_id, collection_id, record["id"]) for record in records)
+    while some := list(islice(holders, PAGE)):
+        references.release_many(some)
     _cancel_uploads(request, f"{collection_uri}/*")
     while storage.delete_all(
         resource_name="record", parent_id=collection_uri, limit=PAGE, with_deleted=False
@@ -106,11 +110,38 @@ def _release_collection(request: Any, bucket_id: str, collection_id: str) -> Non
         pass
 
 
-def _cancel_uploads(request: Any, parent_id: str) -> None:
-    """End what is being uploaded to a record, or below a collection."""
+def _release_deleted(request: Any, references: References, holders: list[Holder]) -> list[Holder]:
+    """Let go of the files of records that one request has deleted.
+
+    Returns those that are there again: in a batch they may be.
+    """
+    storage, parent_id = request.registry.storage, holders[0].parent_id
+    again = []
+    for first in range(0, len(holders), PAGE):
+        some = {holder.record_id: holder for holder in holders[first : first + PAGE]}
+        is_one = [Filter("id", [*some], COMPARISON.IN)]
+        for record in pages(storage, "record", parent_id, is_one):
+            again.append(some.pop(record["id"]))
+        references.release_many(some.values())
+    return again
+
+
+def _cancel_uploads_of(request: Any, holders: list[Holder]) -> None:
+    """End what is being uploaded to records of one collection."""
+    if len(holders) == 1:
+        _cancel_uploads(request, holders[0].uri)
+    else:
+        records = {holder.uri for holder in holders}
+        _cancel_uploads(request, f"{holders[0].parent_id}/*", records)
+
+
+def _cancel_uploads(request: Any, parent_id: str, records: Container[str] | None = None) -> None:
+    """End what is being uploaded to a record, or below a collection, if only to some ``records``
+    there."""
     rows = UnfinishedUploads(request.registry.storage)
     for unfinished in rows.below(parent_id):
-        rows.cancel(unfinished, FileChanges.current(request.attachment))
+        if records is None or unfinished.record in records:
+            rows.cancel(unfinished, FileChanges.current(request.attachment))
 
 
 def _ids(event: Any) -> list[str]:

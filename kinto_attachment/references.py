@@ -17,13 +17,13 @@ row of a file that went stays, marked ``gone``: who copied the record in the mea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kinto.core.utils import msec_time
 
-from kinto_attachment.locks import Key, Object, get, key
+from kinto_attachment.objects import Key, Object, get, key
 from kinto_attachment.rows import Row, Rows
 from kinto_attachment.settings import Settings
 from kinto_attachment.transaction import FileChanges
@@ -118,14 +118,14 @@ class References:
         attachment = (record or {}).get("attachment")
         if attachment is None:
             if held is not None:
-                self.release(holder, held)
+                self._release(holder, held)
             return
         name = self._name_of(attachment, holding)
         if name is None:
             if held is not None:
                 if not trusted:
                     raise Forgery(holder.uri)
-                self.release(holder, held)
+                self._release(holder, held)
         elif name != held:
             # Two records that swap their files lock both in one order.
             for each in sorted({name, held or name}):
@@ -134,10 +134,19 @@ class References:
             if held is not None:
                 self._let_go(holder, held)
 
-    def release(self, holder: Holder, held: str) -> None:
-        """The record does not hold that file any more, nor another."""
-        self._let_go(holder, held)
-        self._rows.delete(HOLDINGS, holder.uri)
+    def release_many(self, holders: Collection[Holder]) -> None:
+        """The records do not hold a file any more."""
+        by_uri = {holder.uri: holder for holder in holders}
+        holdings = self._rows.get_many(HOLDINGS, by_uri)
+        if not holdings:
+            return
+        rows = self._rows.many_locked(FILES, {row["name"] for row in holdings.values()})
+        for uri, holding in holdings.items():
+            # Without one, see _let_go().
+            if row := rows.get(holding["name"]):
+                self._take_from(by_uri[uri], row)
+        self._rows.replace_many(FILES, rows)
+        self._rows.delete_many(HOLDINGS, holdings)
 
     def shown_by(self, holder: Holder) -> str | None:
         """The name of the file of ours that the record shows, whatever the rows have."""
@@ -175,11 +184,22 @@ class References:
             self._write_file(row)
         self._write_holding(holder, name)
 
+    def _release(self, holder: Holder, held: str) -> None:
+        """The record does not hold that file any more, nor another."""
+        self._let_go(holder, held)
+        self._rows.delete(HOLDINGS, holder.uri)
+
     def _let_go(self, holder: Holder, name: str) -> None:
         row = self._locked_file(name)
         if row is None:
             # Somebody emptied the tables: whose file this is cannot be told any more.
             return
+        self._take_from(holder, row)
+        self._write_file(row)
+
+    def _take_from(self, holder: Holder, row: Row) -> None:
+        """Change the row of a file that ``holder`` has held."""
+        name = row["name"]
         row["holders"] = [uri for uri in row["holders"] if uri != holder.uri]
         if self._keeps_old_files(holder):
             self._changes.keepers.add(name)
@@ -189,7 +209,6 @@ class References:
             else:
                 row["gone"] = msec_time()
                 self._changes.delete_if_committed(name)
-        self._write_file(row)
 
     def _keeps_old_files(self, holder: Holder) -> bool:
         return self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files

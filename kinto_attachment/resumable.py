@@ -23,7 +23,7 @@ from kinto_attachment.bodies import ConnectionLost
 from kinto_attachment.endings import Endings, FileMismatch, UploadGone
 from kinto_attachment.forms import FILE, FilePart
 from kinto_attachment.leases import Lease, UploadUnknown, check_lease
-from kinto_attachment.locks import is_transactional
+from kinto_attachment.objects import is_transactional
 from kinto_attachment.progress import Body, TooLong, receive
 from kinto_attachment.references import Holder
 from kinto_attachment.settings import Settings

@@ -18,7 +18,7 @@ import transaction
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import sqlalchemy
 
-from kinto_attachment.storage import FileStorage, StorageUnavailable
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.resumable import State
 
 logger = logging.getLogger(__name__)
@@ -96,11 +96,9 @@ class FileChanges:
         self._cancel(self._begun)
 
     def _delete(self, names: set[str]) -> None:
-        for name in names:
-            try:
-                self._storage.delete(name)
-            except StorageUnavailable:
-                logger.exception("%s could not be deleted, and is left for gc.", name)
+        for name, error in self._storage.delete_many(names):
+            if error is not None:
+                logger.error("%s could not be deleted, and is left for gc.", name, exc_info=error)
 
     def _cancel(self, states: list[State]) -> None:
         for state in states:

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from kinto.core.storage import Filter
+from kinto.core.storage import Filter, memory
 from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import COMPARISON, msec_time
 
-from kinto_attachment.locks import do_not_wait_for_disk, is_transactional, lock
+from kinto_attachment.locks import lock
+from kinto_attachment.objects import get, is_transactional, key, statement
 from kinto_attachment.pages import pages
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.resumable import State
@@ -27,6 +29,11 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Where the backend has no row locks, it is this process that has the objects.
 _guard = threading.RLock()
+# To list the objects of one parent, Kinto goes through all the parents in memory: the records that
+# ever had an upload are remembered, so that the others need not be asked about.
+_records_in_memory: weakref.WeakKeyDictionary[memory.Storage, set[str]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,8 @@ class UnfinishedUploads:
         """The upload to the record with the URI ``record``; ``None`` if there is no such one."""
         if not _ID.fullmatch(upload_id):
             return None
-        try:
-            row = self._storage.get(resource_name=UPLOADS, parent_id=record, object_id=upload_id)
-        except ObjectNotFoundError:
-            return None
-        return _upload(row)
+        row = get(self._storage, key(UPLOADS, record, upload_id))
+        return None if row is None else _upload(row)
 
     def locked(self, record: str, upload_id: str) -> Unfinished | None:
         """The same, and nobody changes it until the transaction ends."""
@@ -129,7 +133,9 @@ class UnfinishedUploads:
         Unless that is ``durably``, a crash of the database may bring back the one before.
         """
         if not durably:
-            do_not_wait_for_disk(self._storage)
+            _do_not_wait_for_disk(self._storage)
+        if isinstance(self._storage, memory.Storage):
+            _records_in_memory.setdefault(self._storage, set()).add(upload.record)
         content = asdict(upload)
         self._storage.update(
             resource_name=UPLOADS,
@@ -161,12 +167,21 @@ class UnfinishedUploads:
                 changes.delete_if_committed(found.name)
 
     def _below(self, parent_id: str, filters: list[Filter] | None = None) -> Iterator[Unfinished]:
+        if self._never_had_one(parent_id):
+            return
         for row in pages(self._storage, UPLOADS, parent_id, filters):
             upload = _upload(row)
             # To Kinto, more characters than the last "*" may stand for others.
             prefix, star, _ = parent_id.partition("*")
             if upload.record == parent_id or (star and upload.record.startswith(prefix)):
                 yield upload
+
+    def _never_had_one(self, parent_id: str) -> bool:
+        return (
+            isinstance(self._storage, memory.Storage)
+            and not parent_id.endswith("*")
+            and parent_id not in _records_in_memory.get(self._storage, ())
+        )
 
 
 def needed(files: FileStorage, upload: Unfinished) -> frozenset[str]:
@@ -176,6 +191,17 @@ def needed(files: FileStorage, upload: Unfinished) -> frozenset[str]:
         return frozenset()
     names = () if upload.name is None else (upload.name,)
     return files.needed(upload.state).union(names)
+
+
+def _do_not_wait_for_disk(storage: Any) -> None:
+    """The transaction ends before the disk has what it wrote: a crash of the database may lose
+    all of it, together with what others wrote later in the same way.
+
+    https://www.postgresql.org/docs/current/wal-async-commit.html
+    """
+    if is_transactional(storage):
+        with storage.client.connect() as connection:
+            connection.execute(statement("SET LOCAL synchronous_commit TO OFF"))
 
 
 def _upload(row: dict[str, Any]) -> Unfinished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 
 import pytest
 import sqlalchemy
@@ -20,11 +21,11 @@ class Storage:
         self.deleted: list[str] = []
         self.works = True
 
-    def delete(self, name: str) -> bool:
-        if not self.works:
-            raise StorageUnavailable("it is down")
-        self.deleted.append(name)
-        return True
+    def delete_many(self, names: Iterable[str]) -> Iterator[tuple[str, StorageUnavailable | None]]:
+        for name in names:
+            if self.works:
+                self.deleted.append(name)
+            yield name, None if self.works else StorageUnavailable("it is down")
 
 
 class Database:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar
@@ -24,7 +23,6 @@ from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
 
 # Rows that are locked at a time.
 _BATCH = 100
-_THREADS = 8
 
 _Item = TypeVar("_Item")
 
@@ -115,15 +113,12 @@ class _Collector:
             self.counts["uploads ended"] += 1
 
     def collect(self, doomed: Iterable[Unreferenced]) -> None:
-        with ThreadPoolExecutor(_THREADS) as threads:
-            for batch in _batches(progress(doomed, "deleted")):
-                # Committed first: who copies a record from now on is told that its file is gone.
-                with self._site.rows() as rows:
-                    condemned = [file for file in batch if rows.condemn(file.name)]
-                for file, error in zip(
-                    condemned, threads.map(self._delete, condemned), strict=True
-                ):
-                    self._tell(file, error)
+        for batch in _batches(progress(doomed, "deleted")):
+            # Committed first: who copies a record from now on is told that its file is gone.
+            with self._site.rows() as rows:
+                condemned = {file.name: file for file in batch if rows.condemn(file.name)}
+            for name, error in self._site.files.delete_many(condemned):
+                self._tell(condemned[name], error)
 
     def forget(self, names: Iterable[str]) -> None:
         for batch in _batches(names):
@@ -146,13 +141,6 @@ class _Collector:
                 sentence = f"{upload.name}: an upload of {upload.started} aborted"
                 fields = {"aborted": True}
             self._report.finding(sentence, **_fields_of(upload), **fields)
-
-    def _delete(self, file: Unreferenced) -> StorageUnavailable | None:
-        try:
-            self._site.files.delete(file.name)
-        except StorageUnavailable as error:
-            return error
-        return None
 
     def _tell(self, file: Unreferenced, error: StorageUnavailable | None) -> None:
         if error is None:

@@ -15,8 +15,10 @@ import mimetypes
 import os
 import posixpath
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -38,6 +40,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _CHUNK_SIZE = 256 * 1024
+_DELETED_AT_ONCE = 8
+_DELETED_IN_TURN = 100
 _Result = TypeVar("_Result")
 
 
@@ -193,6 +197,25 @@ class FileStorage(ResumableStorage):
 
         Raises ``StorageUnavailable``.
         """
+
+    def delete_many(self, names: Iterable[str]) -> Iterator[tuple[str, StorageUnavailable | None]]:
+        """Delete files, several at a time, in constant memory.
+
+        Yields the name of each, in their order, with the reason if it could not be deleted.
+        """
+        iterator = iter(names)
+        with ThreadPoolExecutor(_DELETED_AT_ONCE, "kinto-attachment-delete") as threads:
+            while some := list(islice(iterator, _DELETED_IN_TURN)):
+                # One alone is not worth a thread.
+                each = threads.map if len(some) > 1 else map
+                yield from zip(some, each(self._why_not_deleted, some), strict=True)
+
+    def _why_not_deleted(self, name: str) -> StorageUnavailable | None:
+        try:
+            self.delete(name)
+        except StorageUnavailable as error:
+            return error
+        return None
 
     def exists(self, name: str) -> bool:
         """Whether the file is there. Raises ``StorageUnavailable`` if that cannot be told."""

@@ -70,6 +70,38 @@ def test_several_are_deleted(record, other):
     assert record.files() == []
 
 
+def test_several_are_deleted_and_one_is_there_again(record, other):
+    """They hold the same file in the end, and one more had it."""
+    copy = record.other("copy")
+    copy.create(attachment=record.data["attachment"])
+
+    batch(
+        record.app,
+        ("DELETE", record.path),
+        ("DELETE", other.path),
+        ("DELETE", copy.path),
+        ("PUT", other.path, data(record)),
+    )
+
+    assert other.content == b"content"
+    assert len(record.files()) == 1
+
+
+def test_several_are_deleted_and_swap_their_files_as_they_come_back(record, other):
+    first, second = data(record), data(other)
+
+    batch(
+        record.app,
+        ("DELETE", record.path),
+        ("DELETE", other.path),
+        ("PUT", record.path, second),
+        ("PUT", other.path, first),
+    )
+
+    assert record.content == b"other"
+    assert other.content == b"content"
+
+
 def test_several_lose_their_files_in_different_ways(record, other):
     third = record.other("third")
     third.attach(b"third")

@@ -55,6 +55,26 @@ def test_the_plugin_asks_once_of_a_plain_write(record, questions, make_app):
     assert questions(lambda: record.create(title="newer")) == asked + 1
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/buckets/b/collections/c/records", "/v1/buckets/b/collections/c", "/v1/buckets/b"],
+)
+def test_a_delete_of_many_asks_as_much_as_one_of_two(record, questions, path):
+    def asked(count: int) -> int:
+        for number in range(count):
+            record.other(f"r{number}").attach()
+        return questions(lambda: record.app.delete(path))
+
+    asked(2)
+    record.app.put_json("/v1/buckets/b", {})
+    record.app.put_json("/v1/buckets/b/collections/c", {})
+    of_two = asked(2)
+    record.app.put_json("/v1/buckets/b", {})
+    record.app.put_json("/v1/buckets/b/collections/c", {})
+
+    assert asked(7) == of_two
+
+
 def test_a_record_that_comes_just_before_the_write_is_not_overwritten(record, monkeypatch):
     prepare = Attachments.prepare
 

@@ -11,7 +11,7 @@ from kinto.core.storage.exceptions import BackendError
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment import leases, unfinished
-from kinto_attachment.locks import is_transactional
+from kinto_attachment.objects import is_transactional
 from kinto_attachment.unfinished import UnfinishedUploads, needed
 from tests.http.tus import OFFSET_TYPE, begin, checksum, creation
 

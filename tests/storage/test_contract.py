@@ -297,6 +297,33 @@ def test_a_deleted_file_is_gone(backend: Backend) -> None:
     assert backend.everything() == []
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 250])
+def test_many_deleted_files_are_gone(backend: Backend, count: int) -> None:
+    kept = backend.store(b"kept")
+    names = [backend.store(b"x") for _ in range(count)]
+
+    assert list(backend.storage.delete_many(iter(names))) == [(name, None) for name in names]
+    assert backend.everything() == [kept]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_cannot_be_deleted_is_told(backend: Backend, count: int, monkeypatch: Any) -> None:
+    names = [backend.store(b"x") for _ in range(count)]
+    delete = backend.storage.delete
+
+    def fail_once(name: str) -> bool:
+        if name == names[0]:
+            raise StorageUnavailable("it is down")
+        return delete(name)
+
+    monkeypatch.setattr(backend.storage, "delete", fail_once)
+
+    told = dict(backend.storage.delete_many(names))
+    assert [str(told.pop(names[0]))] == ["it is down"]
+    assert told == dict.fromkeys(names[1:])
+    assert backend.everything() == [names[0]]
+
+
 def test_a_file_can_be_replaced_and_its_predecessor_deleted(backend: Backend) -> None:
     old = backend.store(b"old", randomize=False)
     new = backend.store(b"new", randomize=False)
