@@ -156,15 +156,13 @@ def started_apps() -> dict[Any, KintoApp]:
 def make_app(
     kinto_settings: Settings, started_apps: dict[Any, KintoApp]
 ) -> Iterator[Callable[..., KintoApp]]:
-    """``make_app(attachment={"folder": "{bucket_id}"}, **{"kinto.readonly": "true"})`` starts a
-    Kinto with these settings, on top of ``kinto_settings``. Several share the database."""
+    """``make_app(attachment={"folder": "{bucket_id}"}, **{"kinto.readonly": "true"})``: a Kinto
+    with these settings, on top of ``kinto_settings``, which another test may have started. Several
+    share the database."""
     used = []
 
     def make(attachment: Mapping[str, Any] | None = None, **settings: Any) -> KintoApp:
         merged = kinto_settings_with(kinto_settings, attachment, settings)
-        if settings:
-            # Other plugins and listeners may remember what happened.
-            return _app(merged)
         key = frozenset(merged.items())
         if key not in started_apps:
             started_apps[key] = _app(merged)
@@ -178,6 +176,17 @@ def make_app(
             registry.storage.flush()
             registry.permission.flush()
         registry.cache.flush()
+    _forget_services()
+
+
+@pytest.fixture
+def start_app(kinto_settings: Settings) -> Iterator[Callable[..., KintoApp]]:
+    """``make_app()``, where what happens at the start counts: each one is a new Kinto."""
+
+    def start(attachment: Mapping[str, Any] | None = None, **settings: Any) -> KintoApp:
+        return _app(kinto_settings_with(kinto_settings, attachment, settings))
+
+    yield start
     _forget_services()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transaction
+from pyramid import paster
+from pyramid.config import global_registries
 
 from kinto_attachment.commands import main
 from tests.conftest import KintoApp, Settings, kinto_settings_with
@@ -78,9 +80,41 @@ def make_ini(kinto_settings: Settings, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def started() -> dict[str, Any]:
+    """The applications that commands have started, by their configuration."""
+    return {}
+
+
+@pytest.fixture
+def anew(started: dict[str, Any]) -> Iterator[None]:
+    """For tests that change a class whose methods Kinto looks at when it starts."""
+    started.clear()
+    yield
+    started.clear()
+
+
+@pytest.fixture
+def started_once(started: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is run in this process starts no second Kinto with the same configuration:
+    that takes longer than all else that it does."""
+    start = paster.get_app
+
+    def get_app(uri: str, name: str | None = None, options: Any = None) -> Any:
+        configuration = Path(uri).read_text()
+        if configuration not in started:
+            started[configuration] = start(uri, name, options)
+        app = started[configuration]
+        # The request that a command gets is one of the last application.
+        global_registries.add(app.registry)
+        return app
+
+    monkeypatch.setattr(paster, "get_app", get_app)
+
+
 @pytest.fixture
 def command(
-    make_ini: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+    make_ini: Callable[..., Path], capfd: pytest.CaptureFixture[str], started_once: None
 ) -> Callable[..., Result]:
     """``command("gc", "--delete", attachment={...})`` runs it on a server with these settings."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -117,6 +118,16 @@ def test_the_command_is_installed(record, make_ini):
 
     assert done.returncode == 0, done.stderr
     assert "records with a file" in done.stdout
+
+
+def test_it_is_a_module_that_runs(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kinto-attachment", "--help"])
+
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("kinto_attachment.commands", run_name="__main__")
+
+    assert stopped.value.code == 0
+    assert "rebase" in capsys.readouterr().out
 
 
 def readme_commands():

@@ -134,10 +134,12 @@ class Record:
 
 
 @pytest.fixture
-def where() -> str:
-    """Where files are stored: ``local`` or ``s3``. A module whose tests run with both says
-    ``pytestmark = pytest.mark.parametrize("where", ["local", "s3"])``."""
-    return "local"
+def where(request: pytest.FixtureRequest) -> str:
+    """Where files are stored: ``local`` or ``s3``. Tests that are marked ``both_storages`` have
+    them on S3 where the objects are in PostgreSQL: not all four pairs, as the plugin never mixes
+    the two. A test may also be parametrized."""
+    both = request.node.get_closest_marker("both_storages")
+    return "s3" if both and request.getfixturevalue("backend") == "postgresql" else "local"
 
 
 @pytest.fixture
@@ -224,6 +226,17 @@ def make_record(
         return Record(app, stored, f"/buckets/{bucket}/collections/c/records/r")
 
     return make
+
+
+@pytest.fixture
+def spied_record(make_record: Callable[..., Record]) -> Record:
+    """A record of a Kinto that remembers the events of this test: see ``tests.listeners``."""
+    record = make_record(
+        **{"kinto.event_listeners": "spy", "kinto.event_listeners.spy.use": "tests.listeners"}
+    )
+    record.app.registry.spied.clear()
+    record.app.registry.spied_after.clear()
+    return record
 
 
 @pytest.fixture

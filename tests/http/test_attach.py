@@ -358,8 +358,8 @@ def test_other_methods_are_not_allowed(record, method, bucket):
     assert record.app.request(path, method=method, status=405)
 
 
-def test_one_event_tells_of_the_record(make_record):
-    record = make_record(**{"kinto.event_listeners": "spy", "kinto.event_listeners.spy.use": SPY})
+def test_one_event_tells_of_the_record(spied_record):
+    record = spied_record
     events = record.app.registry.spied
 
     record.attach(b"first")
@@ -378,15 +378,11 @@ def test_one_event_tells_of_the_record(make_record):
     assert change["new"]["attachment"] == record.data["attachment"]
 
 
-SPY = "tests.listeners"
+def test_others_are_told_after_the_commit(spied_record):
+    spied_record.attach()
 
-
-def test_others_are_told_after_the_commit(make_record):
-    record = make_record(**{"kinto.event_listeners": "spy", "kinto.event_listeners.spy.use": SPY})
-
-    record.attach()
-
-    assert [event.payload["action"] for event in record.app.registry.spied_after] == ["create"]
+    events = spied_record.app.registry.spied_after
+    assert [event.payload["action"] for event in events] == ["create"]
 
 
 def test_history_names_the_record_and_the_user(make_record):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 
 def metadata_of(record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 
 def test_the_record_stays_with_null(record):

@@ -8,7 +8,7 @@ import transaction
 from tests.http.conftest import Record
 
 pytestmark = [
-    pytest.mark.parametrize("where", ["local", "s3"]),
+    pytest.mark.both_storages,
     pytest.mark.leaves("files that gc finds", backend="memory"),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.forms import file_part
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-BOTH = pytest.mark.parametrize("where", ["local", "s3"])
-
 COLLECTION = "/v1/buckets/b/collections/c"
 
 # More than Kinto lists at once, unless it is told otherwise.
@@ -54,7 +52,7 @@ def eight(make_record):
     return record
 
 
-@BOTH
+@pytest.mark.both_storages
 def test_all_the_files_of_a_collection_go(eight):
     eight.app.delete(COLLECTION)
 
@@ -63,14 +61,14 @@ def test_all_the_files_of_a_collection_go(eight):
     assert eight.app.get(f"{COLLECTION}/records").json["data"] == []
 
 
-@BOTH
+@pytest.mark.both_storages
 def test_all_the_files_of_a_bucket_go(eight):
     eight.app.delete("/v1/buckets/b")
 
     assert eight.files() == []
 
 
-@BOTH
+@pytest.mark.both_storages
 @pytest.mark.parametrize("path", [f"{COLLECTION}/records", "/v1/buckets/b/collections"])
 def test_the_files_of_those_go_that_kinto_deletes(eight, path):
     """Kinto deletes as many as it lists."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.forms import file_part, form
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 
 class Interrupted:
@@ -157,11 +157,9 @@ def test_a_reader_of_the_empty_collection_does_not_wait(record, upload):
     assert answers[0].json["data"] == []
 
 
-def test_listeners_after_the_commit_are_told_all_the_same(make_record):
-    spy = {"kinto.event_listeners": "spy", "kinto.event_listeners.spy.use": "tests.listeners"}
-    record = make_record(**spy)
+def test_listeners_after_the_commit_are_told_all_the_same(spied_record):
     body = Interrupted(form([file_part(b"slow")]), lambda: None)
 
-    record.stream(body, **{"wsgi.input_terminated": True})
+    spied_record.stream(body, **{"wsgi.input_terminated": True})
 
-    assert len(record.app.registry.spied_after) == 1
+    assert len(spied_record.app.registry.spied_after) == 1

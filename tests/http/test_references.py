@@ -10,7 +10,7 @@ from kinto.core.resource import Resource
 
 from kinto_attachment.references import FILES, HOLDINGS
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 COLLECTION = "/v1/buckets/b/collections/c"
 OURS = "Attachment metadata cannot be modified."

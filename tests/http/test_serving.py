@@ -9,6 +9,12 @@ SERVED = {"serve_files": "true", "base_url": "http://localhost/v1/files/"}
 
 
 @pytest.fixture
+def backend():
+    """What is asked and answered does not depend on where the objects are."""
+    return "memory"
+
+
+@pytest.fixture
 def record(make_record):
     return make_record(attachment=SERVED)
 

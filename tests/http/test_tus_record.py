@@ -41,9 +41,8 @@ def test_the_file_goes_with_the_record(record):
     assert record.files() == []
 
 
-def test_the_event_is_that_of_a_plain_upload(make_record):
-    spy = {"kinto.event_listeners": "spy", "kinto.event_listeners.spy.use": "tests.listeners"}
-    record = make_record(**spy)
+def test_the_event_is_that_of_a_plain_upload(spied_record):
+    record = spied_record
     record.attach()
     begin(record).patch(0, CONTENT)
     begin(record.other()).patch(0, CONTENT)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.http.tus import OFFSET_TYPE, begin, checksum, creation, metadata
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 MIB = 1024 * 1024
 CONTENT = random.Random(2).randbytes(12 * MIB + 7)  # noqa: S311
