@@ -27,9 +27,11 @@ def includeme(config: Any) -> None:
     from pyramid_storage.interfaces import IFileStorage
 
     from kinto_attachment import default_bucket, flush, listeners, migrations, serving, tus, views
+    from kinto_attachment.allocator import keep_freed_memory
     from kinto_attachment.heartbeat import heartbeat
     from kinto_attachment.settings import Settings
 
+    keep_freed_memory()
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
     storage = settings.storage()
