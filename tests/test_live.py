@@ -6,6 +6,8 @@ import base64
 import hashlib
 import http.client
 import json
+import os
+import platform
 import socket
 import struct
 import time
@@ -172,6 +174,27 @@ def test_nothing_of_an_upload_stays_in_memory_or_open(live_kinto):
     assert client.server.rss() - idle < 16 * MIB
     # Waitress closes its own once it has sent the answer.
     _wait_for(lambda: _open_files(client.server.pid) == [])
+
+
+@in_memory
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_a_chunk_has_the_memory_of_the_one_before(live_kinto):
+    client = Client(live_kinto("gunicorn"))
+    client.create_collection()
+    client.upload(20)
+    before = _page_faults(client.server)
+
+    client.upload(100)
+
+    pages = 100 * MIB // os.sysconf("SC_PAGE_SIZE")
+    # Without it there are three for each page.
+    assert _page_faults(client.server) - before < pages / 4
+
+
+def _page_faults(server: Any) -> int:
+    """How many pages of memory the processes have taken, new ones or again."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2] for pid in server.pids()]
+    return sum(int(each.split()[7]) for each in fields)
 
 
 def _open_files(pid: int) -> list[str]:
