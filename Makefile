@@ -7,6 +7,8 @@ HOST = 127.0.0.1
 PORT = 8888
 ARGS =
 ONLY =
+# Some tests wait for what they have started: one more than there are processors, and at most five.
+WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
@@ -24,7 +26,7 @@ serve: $(INSTALLED)  ## Run Kinto with the plugin (HOST=127.0.0.1 PORT=8888); Ct
 	@$(BIN)/python scripts/serve.py $(HOST) $(PORT)
 
 tests: $(INSTALLED_DEV) lint browser  ## Run the linters, then all tests with coverage; ARGS="-k foo" runs some, without gate
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 # A run without it says last which tests it left out; in CI they fail.
 browser:

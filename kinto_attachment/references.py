@@ -23,7 +23,7 @@ from typing import Any
 
 from kinto.core.utils import msec_time
 
-from kinto_attachment.objects import Key, Object, get, key
+from kinto_attachment.objects import Key, Object, get, is_transactional, key
 from kinto_attachment.rows import Row, Rows
 from kinto_attachment.settings import Settings
 from kinto_attachment.transaction import FileChanges
@@ -136,6 +136,13 @@ class References:
 
     def release_many(self, holders: Collection[Holder]) -> None:
         """The records do not hold a file any more."""
+        if not is_transactional(self._storage):
+            # One by one: others may write to the same rows between reading and writing one.
+            for holder in holders:
+                held = self.held_by(holder)
+                if held is not None:
+                    self._release(holder, held)
+            return
         by_uri = {holder.uri: holder for holder in holders}
         holdings = self._rows.get_many(HOLDINGS, by_uri)
         if not holdings:

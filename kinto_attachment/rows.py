@@ -23,9 +23,6 @@ ROW = "row"
 
 Row = dict[str, Any]
 
-# Rows that a transaction remembers: a few of each request.
-_REMEMBERED = 100
-
 _OF_MANY = "resource_name = :resource_name AND id = :object_id AND NOT deleted"
 _GET_MANY = f"SELECT parent_id, data FROM objects WHERE {_OF_MANY} AND parent_id = ANY(:parents)"  # noqa: S608 - of constants
 # Locked in the order of their names.
@@ -42,7 +39,8 @@ UPDATE objects SET data = CAST(replacing.data AS JSONB), last_modified = NULL
 class Rows:
     """The rows of Kinto's ``storage``. Those that methods return are the caller's to change.
 
-    The methods for many ask one question of PostgreSQL, and remember nothing.
+    The methods for many are for storages with transactions. They ask one question, and remember
+    nothing.
     """
 
     def __init__(self, storage: Any) -> None:
@@ -67,9 +65,6 @@ class Rows:
 
     def get_many(self, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
         """Those of the rows that there are, by their keys."""
-        if not is_transactional(self._storage):
-            found = {key: self.get(resource_name, key) for key in keys}
-            return {key: row for key, row in found.items() if row is not None}
         return self._read_many(_GET_MANY, resource_name, keys)
 
     def locked(self, resource_name: str, key: str) -> Row | None:
@@ -86,8 +81,6 @@ class Rows:
     def many_locked(self, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
         """Those of the rows that there are, by their keys, and nobody else changes them until the
         transaction ends."""
-        if not is_transactional(self._storage):
-            return self.get_many(resource_name, keys)
         return self._read_many(_LOCK_MANY, resource_name, keys)
 
     def put(self, resource_name: str, key: str, row: Row) -> None:
@@ -97,10 +90,6 @@ class Rows:
 
     def replace_many(self, resource_name: str, rows: Mapping[str, Row]) -> None:
         """Write rows that are there and locked."""
-        if not is_transactional(self._storage):
-            for key, row in rows.items():
-                self.put(resource_name, key, row)
-            return
         contents = [json.dumps(row) for row in rows.values()]
         self._write_many(_REPLACE_MANY, resource_name, rows, contents=contents)
 
@@ -113,10 +102,6 @@ class Rows:
 
     def delete_many(self, resource_name: str, keys: Collection[str]) -> None:
         """Delete the rows that there are."""
-        if not is_transactional(self._storage):
-            for key in keys:
-                self.delete(resource_name, key)
-            return
         self._write_many(_DELETE_MANY, resource_name, keys)
 
     def _read_many(self, query: str, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
@@ -137,10 +122,7 @@ class Rows:
             known.pop((resource_name, each), None)
 
     def _remember(self, resource_name: str, key: str, row: Row) -> None:
-        known = self._known()
-        known[resource_name, key] = {**row}
-        if len(known) > _REMEMBERED:
-            del known[next(iter(known))]
+        self._known()[resource_name, key] = {**row}
 
     def _known(self) -> dict[tuple[str, str], Row]:
         """What this transaction has locked or written. Where nothing is a transaction, nothing

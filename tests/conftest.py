@@ -25,7 +25,7 @@ from kinto.core.storage.postgresql.client import _CLIENTS
 from tests.servers.kinto import LiveKinto
 from tests.servers.postgresql import PostgreSQL
 
-pytest_plugins = ["tests.left_out"]
+pytest_plugins = ["tests.left_out", "tests.measured"]
 
 Settings = dict[str, Any]
 

@@ -33,7 +33,7 @@ from tests.clients.test_tus_js import TUS_JS_CLIENT
 from tests.servers.kinto import LiveKinto
 from tests.servers.nginx import Nginx
 from tests.servers.ports import free_port
-from tests.servers.s3 import MotoServer, SeaweedServer
+from tests.servers.s3 import MotoServer, S3Server, SeaweedServer
 
 pytestmark = pytest.mark.clients
 
@@ -75,12 +75,22 @@ server {{
 """
 
 
-@pytest.fixture
-def store(request: pytest.FixtureRequest, files: Path) -> Iterator[Store]:
+@pytest.fixture(scope="module")
+def s3_servers() -> Iterator[Callable[[str], S3Server]]:
+    """``s3_servers(name)``, which is started once."""
+    kinds = {"moto": MotoServer, "seaweedfs": SeaweedServer}
     with ExitStack() as stack:
-        servers = {"moto": MotoServer, "seaweedfs": SeaweedServer}
-        server = servers.get(request.param)
-        yield Store(files, None if server is None else stack.enter_context(server()))
+        yield functools.cache(lambda name: stack.enter_context(kinds[name]()))
+
+
+@pytest.fixture
+def store(
+    request: pytest.FixtureRequest, files: Path, s3_servers: Callable[[str], S3Server]
+) -> Iterator[Store]:
+    server = None if request.param == "local" else s3_servers(request.param)
+    yield Store(files, server)
+    if server is not None:
+        server.empty()
 
 
 @pytest.fixture

@@ -125,6 +125,15 @@ def test_records_count_whatever_the_rows_say(attached, command, execute):
     assert attached.content == b"content"
 
 
+def test_a_collection_can_be_deleted_whatever_the_rows_say(attached, command, execute):
+    execute("DELETE FROM objects WHERE resource_name = %s", FILES)
+    attached.app.delete("/v1/buckets/b/collections/c")
+    grow_old(attached)
+
+    assert command("gc", "--delete", "--json").counts["files deleted"] == 2
+    assert attached.files() == []
+
+
 def test_a_file_whose_row_still_names_records_that_are_gone_is_deleted(attached, command, execute):
     execute("DELETE FROM objects WHERE resource_name = 'record'")
     grow_old(attached)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.forms import CONTENT_TYPE, field_part, file_part, form
 
-pytestmark = pytest.mark.parametrize("where", ["local", "s3"])
+pytestmark = pytest.mark.both_storages
 
 FILE = file_part(b"replacement")
 CUT = form([FILE])[:-20]

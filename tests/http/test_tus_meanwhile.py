@@ -208,6 +208,16 @@ def test_other_records_keep_their_uploads(record, upload):
     assert record.content == CONTENT
 
 
+def test_records_that_are_deleted_together_leave_others_their_uploads(record, upload):
+    for name in ("other", "r-2"):
+        record.other(name).create()
+
+    record.app.delete("/v1/buckets/b/collections/c/records?in_id=other,r-2")
+
+    upload.patch(0, CONTENT)
+    assert record.content == CONTENT
+
+
 def test_a_delete_that_is_refused_keeps_them(make_record):
     record = make_record()
     record.create()

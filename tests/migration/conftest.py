@@ -115,12 +115,6 @@ def uri_of(record: str) -> str:
 
 
 @pytest.fixture
-def make_app(start_app: Callable[..., KintoApp]) -> Callable[..., KintoApp]:
-    """The plugin looks for what waits at every start."""
-    return start_app
-
-
-@pytest.fixture
 def make_earlier(
     make_app: Callable[..., KintoApp], kinto_database: KintoDatabase, files: Path
 ) -> Callable[..., Earlier]:

@@ -80,6 +80,12 @@ def publish_and_leave(publisher: Publisher) -> None:
         publisher.request("DELETE", f"buckets/b/collections/{collection}/records")
 
 
+@pytest.fixture
+def make_app(start_app):
+    """The plugin looks for what waits at every start."""
+    return start_app
+
+
 @pytest.fixture(scope="session")
 def released(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The interpreter that has the released plugin."""

@@ -29,6 +29,12 @@ in_memory = pytest.mark.parametrize("backend", ["memory"], indirect=True)
 
 
 @pytest.fixture
+def make_app(start_app):
+    """The plugin looks for what waits at every start."""
+    return start_app
+
+
+@pytest.fixture
 def linked(earlier):
     """A record and its link."""
     earlier.show("c/r", earlier.store(NAME))
