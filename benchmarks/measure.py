@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_BLOCK_BYTES = 1024 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -47,6 +49,18 @@ def peak(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     found = next(line for line in lines if line.startswith("VmHWM:"))
     return int(found.split()[1]) * 1024
+
+
+def take_memory(size: int) -> None:
+    """Take ``size`` bytes of memory, and give them back.
+
+    A virtual machine may have to get them from its host, which can take seconds for a GiB: the
+    cache for the file of the next upload should not.
+    """
+    block = bytes(_BLOCK_BYTES)
+    with mmap(-1, size) as memory:
+        for _ in range(size // _BLOCK_BYTES):
+            memory.write(block)
 
 
 def unlinked(pids: list[int]) -> tuple[int, int]:

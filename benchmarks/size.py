@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from benchmarks.client import GIB, KIB, MIB, Client, Refused, record, timed
 from benchmarks.limit import Limit
-from benchmarks.measure import usage
+from benchmarks.measure import take_memory, usage
 from benchmarks.servers import THIS, Server, Workbench
 
 NAME = "size"
@@ -14,6 +14,10 @@ SIZES = (KIB, 64 * KIB, MIB, 10 * MIB, 100 * MIB, GIB, 2 * GIB)
 SERVERS = ("waitress", "gunicorn")
 BUCKETS = ("b", "default")
 LIMIT = "limit"
+
+_LARGE = 100 * MIB
+# The file itself, what waitress writes of it before, and some more.
+_COPIES = 3
 
 
 def measure(bench: Workbench) -> None:
@@ -37,10 +41,16 @@ def measure(bench: Workbench) -> None:
 
 
 def _measure_limit(bench: Workbench, run: int, size: int, limit: Limit) -> None:
+    _have_memory(size)
     before = usage([limit.pid])
     seconds = limit.seconds(size)
     used = usage([limit.pid]) - before
     bench.samples.add(NAME, LIMIT, run, {"size": size}, seconds=seconds, cpu=used.cpu)
+
+
+def _have_memory(size: int) -> None:
+    if size >= _LARGE:
+        take_memory(_COPIES * size)
 
 
 class _Subject:
@@ -81,6 +91,7 @@ class _Subject:
         self, bench: Workbench, run: int, size: int, case: dict[str, object], client: Client
     ) -> None:
         server = self._server
+        _have_memory(size)
         server.kinto.reset_rss()
         before = server.usage()
         path = record(f"r{run}-{size}", str(case["bucket"]))
