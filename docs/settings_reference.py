@@ -8,8 +8,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from kinto_attachment import definitions
-from kinto_attachment.definitions import DEFINITIONS, Definition
+from kinto_attachment.settings import schema as definitions
+from kinto_attachment.settings.schema import DEFINITIONS, Definition
 
 
 class SettingsReference(SphinxDirective):

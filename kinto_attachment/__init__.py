@@ -26,10 +26,16 @@ def includeme(config: Any) -> None:
     from pyramid.events import ApplicationCreated
     from pyramid_storage.interfaces import IFileStorage
 
-    from kinto_attachment import default_bucket, flush, listeners, migrations, serving, tus, views
-    from kinto_attachment.allocator import keep_freed_memory
-    from kinto_attachment.heartbeat import heartbeat
+    from kinto_attachment import migrations
+    from kinto_attachment.http.body import keep_freed_memory
+    from kinto_attachment.listeners import changes as listeners
+    from kinto_attachment.listeners import flush
     from kinto_attachment.settings import Settings
+    from kinto_attachment.tus import views as tus
+    from kinto_attachment.views import attachment as views
+    from kinto_attachment.views import default_bucket
+    from kinto_attachment.views import files as serving
+    from kinto_attachment.views.heartbeat import heartbeat
 
     keep_freed_memory()
     registry = config.registry

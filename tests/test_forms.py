@@ -7,8 +7,8 @@ from io import BytesIO
 
 import pytest
 
-from kinto_attachment.bodies import ConnectionLost
-from kinto_attachment.forms import read_form
+from kinto_attachment.http.body import ConnectionLost
+from kinto_attachment.http.multipart import read_form
 from tests.forms import BOUNDARY, field_part, file_part, form
 
 CHUNK = 128 * 1024

@@ -9,7 +9,7 @@ import pytest
 from docutils.core import publish_doctree
 from pyramid_storage.extensions import GROUPS
 
-from kinto_attachment.definitions import DEFINITIONS
+from kinto_attachment.settings.schema import DEFINITIONS
 
 README = (Path(__file__).parent.parent / "README.rst").read_text()
 # Without the table of settings under another name: those of one bucket or collection.

@@ -8,8 +8,8 @@ import pytest
 from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
 
-from kinto_attachment.definitions import DEFINITIONS
 from kinto_attachment.settings import Settings
+from kinto_attachment.settings.schema import DEFINITIONS
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Options, S3Storage
 

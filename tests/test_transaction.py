@@ -10,8 +10,9 @@ import sqlalchemy
 import transaction
 from kinto.core.storage.exceptions import BackendError
 
+from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.database.transactions import release, short
 from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.transaction import FileChanges, release, short
 
 
 class Storage:

@@ -20,7 +20,7 @@ from pyramid.paster import bootstrap
 from kinto_attachment.commands import check, gc, rebase
 from kinto_attachment.commands.report import Report
 from kinto_attachment.commands.site import Refused, Site
-from kinto_attachment.definitions import Wrong, base_url, duration
+from kinto_attachment.settings.schema import Wrong, base_url, duration
 from kinto_attachment.storage import StorageUnavailable
 
 _EPILOG = """\

@@ -15,10 +15,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.commands.inventory import Inventory
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Site
-from kinto_attachment.references import Holder
 
 _MISMATCHES = {
     "named": "the row of {name} names {uri}, which does not hold it",

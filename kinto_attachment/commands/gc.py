@@ -19,7 +19,7 @@ from kinto_attachment.commands.site import Refused, Site, matcher
 from kinto_attachment.migrations import waiting_links
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.resumable import IncompleteUpload
-from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
+from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
 
 # Rows that are locked at a time.
 _BATCH = 100

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from kinto.core.utils import msec_time
 
-from kinto_attachment.references import FILES, HOLDINGS, Holder, References
+from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.references import FILES, HOLDINGS, References
 
 
 class Housekeeping(References):

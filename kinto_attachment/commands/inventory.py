@@ -18,14 +18,14 @@ from urllib.parse import unquote
 
 from typing_extensions import Self
 
-from kinto_attachment.database import (
+from kinto_attachment.attachments.references import FILES, HOLDINGS, is_metadata_of
+from kinto_attachment.database.scan import (
     records_with_attachment,
     rows_of_ours,
     rows_of_uploads,
     snapshot,
 )
 from kinto_attachment.migrations import taken_over
-from kinto_attachment.references import FILES, HOLDINGS, is_metadata_of
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage, StoredFile
 

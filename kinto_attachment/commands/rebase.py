@@ -19,13 +19,14 @@ from kinto.core.events import ACTIONS, notify_resource_event
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
+from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.references import References
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Refused, Site
-from kinto_attachment.database import records_with_attachment, snapshot
-from kinto_attachment.forms import FILE
-from kinto_attachment.locks import lock
-from kinto_attachment.references import Holder, References
-from kinto_attachment.transaction import FileChanges
+from kinto_attachment.database.objects import lock
+from kinto_attachment.database.scan import records_with_attachment, snapshot
+from kinto_attachment.http.multipart import FILE
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from typing import Any
 import transaction
 from pyramid_storage.interfaces import IFileStorage
 
+from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.commands.housekeeping import Housekeeping
 from kinto_attachment.commands.inventory import Inventory
 from kinto_attachment.commands.report import progress
-from kinto_attachment.database import is_postgresql
+from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
-from kinto_attachment.transaction import FileChanges
-from kinto_attachment.unfinished import Unfinished, UnfinishedUploads
+from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
 
 
 class Refused(Exception):

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from kinto_attachment.attachments.references import FILES
 from kinto_attachment.commands import gc
-from kinto_attachment.references import FILES
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage

@@ -10,8 +10,8 @@ import transaction
 from kinto.core.utils import sqlalchemy
 from pyramid_storage.interfaces import IFileStorage
 
-from kinto_attachment.references import FILES, HOLDINGS
-from kinto_attachment.unfinished import UPLOADS
+from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.tus.store import UPLOADS
 from tests.servers.s3 import S3Server
 
 _OBJECTS = """

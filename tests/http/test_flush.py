@@ -14,7 +14,7 @@ from kinto.events import ServerFlushed
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.unfinished import UnfinishedUploads
+from kinto_attachment.tus.store import UnfinishedUploads
 from tests.http.tus import begin
 
 PLUGINS = "kinto.plugins.default_bucket kinto.plugins.flush kinto_attachment"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from kinto_attachment.attachments import Attachments
+from kinto_attachment.attachments.attach import Attachments
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
 

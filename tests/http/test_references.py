@@ -8,7 +8,7 @@ import pytest
 import transaction
 from kinto.core.resource import Resource
 
-from kinto_attachment.references import FILES, HOLDINGS
+from kinto_attachment.attachments.references import FILES, HOLDINGS
 
 pytestmark = pytest.mark.both_storages
 

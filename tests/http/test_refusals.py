@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from kinto_attachment.forms import MAX_FIELD_BYTES
+from kinto_attachment.http.multipart import MAX_FIELD_BYTES
 from tests.forms import BOUNDARY, CONTENT_TYPE, Unread, field_part, file_part, form
 
 FILE = file_part(b"refused")

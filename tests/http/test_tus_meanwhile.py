@@ -10,9 +10,10 @@ import transaction
 from kinto.core.storage.exceptions import BackendError
 from pyramid_storage.interfaces import IFileStorage
 
-from kinto_attachment import leases, unfinished
-from kinto_attachment.objects import is_transactional
-from kinto_attachment.unfinished import UnfinishedUploads, needed
+from kinto_attachment.database.objects import is_transactional
+from kinto_attachment.tus import lease as leases
+from kinto_attachment.tus import store as unfinished
+from kinto_attachment.tus.store import UnfinishedUploads, needed
 from tests.http.tus import OFFSET_TYPE, begin, checksum, creation
 
 CONTENT = b"0123456789"
@@ -132,7 +133,7 @@ def test_a_client_that_vanishes_while_it_creates(record):
 
 
 def test_what_has_arrived_is_saved_from_time_to_time(upload, monkeypatch):
-    monkeypatch.setattr("kinto_attachment.progress._SAVE_BYTES", 4)
+    monkeypatch.setattr("kinto_attachment.tus.receive._SAVE_BYTES", 4)
     seen = []
 
     def look():
@@ -144,7 +145,7 @@ def test_what_has_arrived_is_saved_from_time_to_time(upload, monkeypatch):
 
 
 def test_what_has_arrived_late_is_saved_at_once(record, upload, short_leases, monkeypatch):
-    monkeypatch.setattr("kinto_attachment.progress._SAVE_SECONDS", 0)
+    monkeypatch.setattr("kinto_attachment.tus.receive._SAVE_SECONDS", 0)
     seen = []
 
     upload.stream(
@@ -406,7 +407,7 @@ def test_an_upload_expires(make_record, monkeypatch):
 def test_the_last_byte_counts(record, upload, monkeypatch):
     later = unfinished.msec_time() + 23 * 3600 * 1000
     monkeypatch.setattr(unfinished, "msec_time", lambda: later)
-    monkeypatch.setattr("kinto_attachment.resumable.msec_time", lambda: later)
+    monkeypatch.setattr("kinto_attachment.tus.uploads.msec_time", lambda: later)
     upload.patch(0, b"01234")
     monkeypatch.setattr(unfinished, "msec_time", lambda: later + 23 * 3600 * 1000)
 
@@ -451,9 +452,9 @@ def test_a_process_that_is_killed_after_the_last_byte(record, upload, monkeypatc
 
     upload.patch(0, b"01234")
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", die)
+        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", die)
         # A dead process gives nothing back.
-        patch.setattr("kinto_attachment.leases.Lease.give_up", lambda lease: None)
+        patch.setattr("kinto_attachment.tus.lease.Lease.give_up", lambda lease: None)
         with pytest.raises(Killed):
             upload.patch(5, b"56789")
     (row,) = rows(record)
@@ -472,7 +473,7 @@ def test_a_process_that_is_killed_after_the_last_byte(record, upload, monkeypatc
 def test_an_upload_is_ended_whose_file_is_whole(record, upload, monkeypatch):
     upload.patch(0, b"01234")
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
         upload.patch(5, b"56789", 503)
     assert upload.offset == 9
     assert len(record.files()) == 1
@@ -487,7 +488,7 @@ def test_a_whole_file_goes_with_what_is_deleted(record, monkeypatch, path):
     record.create()
     upload = begin(record)
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
         upload.patch(0, CONTENT, 503)
 
     record.app.delete(f"{COLLECTION}{path}")
@@ -521,8 +522,8 @@ def test_an_upload_that_goes_between_two_looks(record, upload, monkeypatch):
 
 def test_a_database_that_fails_and_goes_on_failing(upload, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", unavailable)
-        patch.setattr("kinto_attachment.leases.Lease.release", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.lease.Lease.release", unavailable)
         upload.patch(0, CONTENT, 503)
 
     assert upload.offset == 9
@@ -552,7 +553,7 @@ def test_a_file_that_the_record_shows_stays_whatever_is_answered(make_record, mo
             rows.remove(row)
         real(rows, row)
 
-    monkeypatch.setattr("kinto_attachment.resumable.check_lease", lost_in_the_end)
+    monkeypatch.setattr("kinto_attachment.tus.uploads.check_lease", lost_in_the_end)
 
     upload.patch(0, CONTENT, 404)
 
@@ -579,7 +580,7 @@ def test_who_comes_too_late_ends_nothing(record, upload, monkeypatch):
 
 def test_a_whole_file_that_vanishes(record, upload, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.resumable.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
         upload.patch(0, CONTENT, 503)
     (name,) = record.files()
     (record.folder / name).unlink()

@@ -16,7 +16,11 @@ from pathlib import Path
 _IMPORTED = [
     *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "gunicorn.workers.sync", "waitress"),
     *("kinto.__main__", "kinto.views.buckets", "kinto.core.storage.postgresql"),
-    *("kinto.plugins.default_bucket", "pyramid.scripts.pserve", "kinto_attachment.views"),
+    *(
+        "kinto.plugins.default_bucket",
+        "pyramid.scripts.pserve",
+        "kinto_attachment.views.attachment",
+    ),
 ]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_IMPORTED)

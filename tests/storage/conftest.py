@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import FileStorage, s3_bucket
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Options, S3Storage
+from kinto_attachment.storage.s3 import bucket as s3_bucket
 from tests.servers.s3 import MotoServer, S3Server, SeaweedServer
 from tests.storage.faults import Faults, Fuse, disk_fails, s3_fails
 

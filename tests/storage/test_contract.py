@@ -18,7 +18,7 @@ from pyramid_storage.exceptions import FileNotAllowed
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.storage import FileStorage, StorageUnavailable, StoredFile
-from kinto_attachment.storage.s3_upload import MIN_PART_SIZE
+from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import BASE_URL, Backend, random_bytes
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"

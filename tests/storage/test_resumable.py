@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.storage.s3_upload import MIN_PART_SIZE
+from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import Backend, random_bytes
 from tests.storage.faults import Fuse
 

@@ -11,7 +11,7 @@ import pytest
 
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.local_upload import PartFile
+from kinto_attachment.storage.local.staged import PartFile
 from tests.storage.conftest import open_files
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import StorageUnavailable, s3_resumable
+from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.s3 import S3Storage
-from kinto_attachment.storage.s3_resumable import PartSizes
-from kinto_attachment.storage.s3_upload import MIN_PART_SIZE
+from kinto_attachment.storage.s3 import resumable as s3_resumable
+from kinto_attachment.storage.s3.resumable import PartSizes
+from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.servers.s3 import S3Server
 from tests.storage.conftest import random_bytes
 from tests.storage.faults import Faults

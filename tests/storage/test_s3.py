@@ -21,9 +21,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from kinto_attachment.storage import StorageUnavailable, s3_bucket, s3_requests, s3_upload
+from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.s3 import S3Options, S3Storage
-from kinto_attachment.storage.s3_upload import MIN_PART_SIZE
+from kinto_attachment.storage.s3 import bucket as s3_bucket
+from kinto_attachment.storage.s3 import requests as s3_requests
+from kinto_attachment.storage.s3 import staged as s3_upload
+from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.servers.ports import free_port
 from tests.servers.s3 import S3Server, SeaweedServer
 from tests.storage.conftest import random_bytes, s3_storage

@@ -1,0 +1,1 @@
+"""Which record holds which file, and the use cases: attach a file, detach it."""

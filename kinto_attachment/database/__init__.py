@@ -1,0 +1,1 @@
+"""Kinto's database, beyond the interface of its storage backend."""

@@ -1,0 +1,1 @@
+"""What a request sends: bodies, forms, preconditions. Knows nothing of records."""

@@ -1,0 +1,1 @@
+"""What others do to records, collections and buckets, and what follows for files."""

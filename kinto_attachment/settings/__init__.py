@@ -1,0 +1,264 @@
+"""The settings: every ``attachment.*`` key, parsed and checked once, at start-up.
+
+What cannot be right stops the server with a sentence that names the key. The rest of the package
+asks :class:`Settings`, never the registry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from kinto.core.utils import native_value
+from pyramid.exceptions import ConfigurationError
+
+from kinto_attachment.settings.schema import DEFINITIONS, Definition, Wrong
+from kinto_attachment.settings.template import Template
+from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage.local import LocalStorage
+from kinto_attachment.storage.s3 import S3Options, S3Storage
+
+_PREFIX = "attachment."
+_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
+_BY_NAME = {definition.name: definition for definition in DEFINITIONS}
+_BY_COLLECTION = tuple(item.name for item in DEFINITIONS if item.by_collection)
+
+
+@dataclass(frozen=True)
+class CollectionSettings:
+    """What holds for the files of one collection."""
+
+    folder: Template
+    keep_old_files: bool
+    randomize: bool
+    filename_pattern: Template
+    extensions: frozenset[str]
+    mimetypes: Mapping[str, str]
+    max_size_bytes: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All the settings of the plugin. ``stored_in`` is a folder of the local disk, or a bucket;
+    ``uploads_expire`` counts from the last byte of a resumable upload."""
+
+    base_url: str
+    extra_base_url: str
+    former_base_urls: tuple[str, ...]
+    stored_in: str | S3Options
+    serve_files: bool
+    uploads_expire: timedelta
+    everywhere: CollectionSettings
+    resources: Mapping[tuple[str, ...], CollectionSettings] = field(default_factory=dict)
+
+    @classmethod
+    def from_kinto(cls, settings: Mapping[str, Any]) -> Settings:
+        """Read Kinto's settings. Raises ``ConfigurationError``."""
+        given = dict(_attachment_settings(settings))
+        resources = {key: given.pop(key) for key in list(given) if key.startswith("resources.")}
+        for name in given:
+            if name not in _BY_NAME:
+                raise _unknown(name, _BY_NAME)
+        legacy = _legacy_keep_old_files(settings, given)
+        values = {
+            name: _parsed(name, definition, given.get(name, definition.default))
+            for name, definition in _BY_NAME.items()
+        } | legacy
+        everywhere = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
+        return cls(
+            base_url=values["base_url"],
+            extra_base_url=values["extra.base_url"] or values["base_url"],
+            former_base_urls=values["former_base_urls"],
+            stored_in=_stored_in(given, values),
+            serve_files=values["serve_files"],
+            uploads_expire=values["uploads.expires"],
+            everywhere=everywhere,
+            resources=_by_resource(resources, everywhere),
+        )
+
+    def storage(self) -> FileStorage:
+        """Make the file storage."""
+        if isinstance(self.stored_in, S3Options):
+            return S3Storage(self.stored_in, base_url=self.base_url)
+        return LocalStorage(self.stored_in, base_url=self.base_url)
+
+    @property
+    def keeps_old_files(self) -> bool:
+        """Whether old files are kept in any collection."""
+        return any(each.keep_old_files for each in (self.everywhere, *self.resources.values()))
+
+    def for_collection(self, bucket_id: str, collection_id: str) -> CollectionSettings:
+        """What holds for that collection: its own settings, else its bucket's, else all's."""
+        return (
+            self.resources.get((bucket_id, collection_id))
+            or self.resources.get((bucket_id,))
+            or self.everywhere
+        )
+
+    def location(self, name: str) -> str:
+        """The ``location`` attribute of a file, from its relative name."""
+        return f"{self.base_url}{name}"
+
+    @property
+    def base_urls(self) -> list[str]:
+        """What locations may start with, the longest first; not empty, but they may be relative,
+        too."""
+        bases = {self.base_url, self.extra_base_url, *self.former_base_urls} - {""}
+        return sorted(bases, key=len, reverse=True)
+
+    def relative_names(self, location: Any) -> Iterator[str]:
+        """The names that a ``location`` may stand for, under this base URL, and former ones."""
+        if not isinstance(location, str):
+            return
+        for base in self.base_urls:
+            if location.startswith(base):
+                yield location.removeprefix(base)
+        if not location.startswith("/") and "://" not in location:
+            yield location
+
+
+def _attachment_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The plugin's keys with their values as text.
+
+    Kinto takes a value that looks like JSON for JSON: ``aws.bucket = 2024`` arrives as a number.
+    It leaves what was written under the key with its own prefix.
+    """
+    prefix = settings.get("settings_prefix", "kinto")
+    for key, value in settings.items():
+        if key.startswith(_PREFIX):
+            written = settings.get(f"{prefix}.{key}")
+            if isinstance(written, str) and native_value(written) == value:
+                value = written
+            elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+                value = " ".join(value)
+            elif not isinstance(value, str):
+                value = json.dumps(value)
+            yield key.removeprefix(_PREFIX), value.strip()
+
+
+def _parsed(key: str, definition: Definition, value: str | None) -> Any:
+    if value is None or (value == "" and definition.default is None):
+        return None
+    try:
+        return definition.parse(value)
+    except Wrong as wrong:
+        raise ConfigurationError(f"kinto.{_PREFIX}{key} {wrong}, not {value!r}.") from None
+
+
+def _unknown(name: str, known: Any, prefix: str = "") -> ConfigurationError:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+    return ConfigurationError(
+        f"kinto.{_PREFIX}{prefix}{name} is not a setting. "
+        f"Did you mean kinto.{_PREFIX}{prefix}{nearest}?"
+    )
+
+
+def _legacy_keep_old_files(
+    settings: Mapping[str, Any], given: Mapping[str, str]
+) -> dict[str, bool]:
+    """``kinto.keep_old_files``, the name that version 0.4.0 gave to the setting."""
+    if "keep_old_files" not in settings:
+        return {}
+    definition = _BY_NAME["keep_old_files"]
+    text = settings["keep_old_files"]
+    try:
+        value = definition.parse(text if isinstance(text, str) else json.dumps(text))
+    except Wrong as wrong:
+        raise ConfigurationError(f"kinto.keep_old_files {wrong}, not {text!r}.") from None
+    current = given.get("keep_old_files")
+    if current is not None and _parsed("keep_old_files", definition, current) != value:
+        raise ConfigurationError(
+            "kinto.keep_old_files and kinto.attachment.keep_old_files contradict each other. "
+            "Leave the first one out."
+        )
+    return {"keep_old_files": value}
+
+
+def _by_resource(
+    given: Mapping[str, str], everywhere: CollectionSettings
+) -> dict[tuple[str, ...], CollectionSettings]:
+    values: dict[tuple[str, ...], dict[str, Any]] = {}
+    for key, value in given.items():
+        *ids, name = key.split(".")[1:]
+        if len(ids) not in (1, 2) or not all(_ID.fullmatch(part) for part in ids):
+            raise ConfigurationError(
+                f"kinto.{_PREFIX}{key} is malformed: it should be resources.(bucket).(setting) or "
+                "resources.(bucket).(collection).(setting), with ids that have no dots, as in "
+                f"kinto.{_PREFIX}resources.{'.'.join(_nearest_ids(ids))}."
+                f"{difflib.get_close_matches(name, _BY_COLLECTION, n=1, cutoff=0)[0]}."
+            )
+        if name not in _BY_COLLECTION:
+            raise _unknown(name, _BY_COLLECTION, f"resources.{'.'.join(ids)}.")
+        values.setdefault(tuple(ids), {})[name] = _parsed(key, _BY_NAME[name], value)
+    return {
+        ids: replace(everywhere, **{**values.get(ids[:1], {}), **own})
+        for ids, own in values.items()
+    }
+
+
+def _nearest_ids(ids: list[str]) -> list[str]:
+    cleaned = [re.sub(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9_-]", "", part) for part in ids]
+    return [part for part in cleaned if part][:2] or ["bucket"]
+
+
+def _s3_options(given: Mapping[str, str], values: Mapping[str, Any]) -> S3Options | None:
+    buckets = {values["aws.bucket"], values["aws.bucket_name"]} - {None}
+    if len(buckets) > 1:
+        raise ConfigurationError(
+            "kinto.attachment.aws.bucket and kinto.attachment.aws.bucket_name name two buckets. "
+            "Leave one of them out."
+        )
+    if not buckets:
+        others = sorted(name for name in given if name.startswith("aws."))
+        if others and values["base_path"] is None:
+            raise ConfigurationError(
+                f"kinto.attachment.{others[0]} needs kinto.attachment.aws.bucket."
+            )
+        return None
+    if (values["aws.access_key"] is None) != (values["aws.secret_key"] is None):
+        raise ConfigurationError(
+            "kinto.attachment.aws.access_key and kinto.attachment.aws.secret_key go together: "
+            "set both, or none of them."
+        )
+    endpoint_url = values["aws.endpoint_url"]
+    return S3Options(
+        bucket=buckets.pop(),
+        acl=values["aws.acl"],
+        access_key=values["aws.access_key"],
+        secret_key=values["aws.secret_key"],
+        region=values["aws.region"],
+        endpoint_url=endpoint_url and endpoint_url.rstrip("/"),
+        host=values["aws.host"],
+        port=values["aws.port"],
+        is_secure=values["aws.is_secure"],
+        use_path_style=values["aws.use_path_style"],
+        num_retries=values["aws.num_retries"],
+        timeout=values["aws.timeout"],
+    )
+
+
+def _stored_in(given: Mapping[str, str], values: Mapping[str, Any]) -> str | S3Options:
+    base_path: str | None = values["base_path"]
+    s3 = _s3_options(given, values)
+    if base_path is not None and s3 is not None:
+        raise ConfigurationError(
+            "kinto.attachment.base_path and kinto.attachment.aws.bucket are both set: files can "
+            "be stored in one place only. Leave one of them out."
+        )
+    if values["serve_files"] and base_path is None:
+        raise ConfigurationError(
+            "kinto.attachment.serve_files serves the local disk only: it needs "
+            "kinto.attachment.base_path."
+        )
+    stored_in = base_path or s3
+    if stored_in is None:
+        raise ConfigurationError(
+            "kinto_attachment does not know where to store files: set kinto.attachment.base_path "
+            "(a folder on the local disk) or kinto.attachment.aws.bucket (S3)."
+        )
+    return stored_in

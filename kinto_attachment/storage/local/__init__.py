@@ -1,0 +1,146 @@
+"""The local disk as file storage.
+
+A staged file lies hidden in ``base_path``; finishing syncs it and links it into place, so that a
+reader finds the whole file under its name, or nothing. Needs a file system with hard links.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from datetime import datetime, timezone
+from io import FileIO
+from pathlib import Path
+from stat import S_ISREG
+
+from pyramid_storage.local import LocalFileStorage
+
+from kinto_attachment.storage import names
+from kinto_attachment.storage.base import FileStorage, StagedFile, StoredFile
+from kinto_attachment.storage.local import resumable as local_resumable
+from kinto_attachment.storage.local.disk import disk_errors
+from kinto_attachment.storage.local.staged import LocalStagedFile
+from kinto_attachment.storage.resumable import ResumableFile, State
+
+_CHUNK_SIZE = 256 * 1024
+
+
+class LocalStorage(FileStorage, LocalFileStorage):
+    """Files below the folder ``base_path``, which is made when the first one comes.
+
+    Only regular files count: folders and symbolic links are no files of the storage. See
+    ``FileStorage`` for ``base_url`` and ``extensions``.
+    """
+
+    def __init__(
+        self,
+        base_path: str | os.PathLike[str],
+        base_url: str = "",
+        extensions: str | Iterable[str] = "default",
+    ) -> None:
+        super().__init__(base_url, extensions)
+        self._root = Path(base_path).absolute()
+        self.base_path = str(self._root)
+
+    def stage(
+        self,
+        filename: str,
+        *,
+        folder: str = "",
+        randomize: bool = True,
+        content_type: str = "application/octet-stream",
+        size: int | None = None,
+    ) -> StagedFile:
+        return LocalStagedFile(self._root, names.stored(filename, folder, randomize=randomize))
+
+    def create(
+        self,
+        filename: str,
+        *,
+        folder: str = "",
+        randomize: bool = True,
+        content_type: str = "application/octet-stream",
+        size: int | None = None,
+    ) -> State:
+        name = names.stored(filename, folder, randomize=randomize)
+        return local_resumable.create(self._root, name, keep_name=not randomize)
+
+    def resume(self, state: State) -> ResumableFile:
+        return local_resumable.LocalResumableFile(self._root, state)
+
+    def needed(self, state: State) -> frozenset[str]:
+        return frozenset(filter(None, [local_resumable.part_of(state)]))
+
+    def _cancel(self, state: State) -> None:
+        local_resumable.cancel(self._root, state)
+
+    def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
+        path = self._existing_path(name)
+        with disk_errors(f"read {path}", name), _open(path) as file:
+            if not S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise names.no_such_file(name)
+            yield b""
+            position = file.seek(start)
+            while stop is None or position < stop:
+                rest = _CHUNK_SIZE if stop is None else stop - position
+                chunk = file.read(min(_CHUNK_SIZE, rest))
+                if not chunk:
+                    break
+                position += len(chunk)
+                yield chunk
+
+    def stat(self, name: str) -> StoredFile:
+        path = self._existing_path(name)
+        with disk_errors(f"look up {path}", name):
+            found = path.lstat()
+        if not S_ISREG(found.st_mode):
+            raise names.no_such_file(name)
+        return _describe(name, found)
+
+    def list(self) -> Iterator[StoredFile]:
+        with disk_errors(f"list {self.base_path}"):
+            yield from _walk(self.base_path, "")
+
+    def delete(self, name: str) -> bool:
+        try:
+            self.stat(name)
+            path = self._existing_path(name)
+            with disk_errors(f"delete {path}", name):
+                path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _existing_path(self, name: str) -> Path:
+        if not names.is_inside(name, "surrogateescape"):
+            raise names.no_such_file(name)
+        return self._root / name
+
+
+def _open(path: Path) -> FileIO:
+    """Open for reading, without waiting for a FIFO's writer; ``ELOOP`` for a symbolic link."""
+    return FileIO(
+        str(path), opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    )
+
+
+def _describe(name: str, found: os.stat_result) -> StoredFile:
+    modified = datetime.fromtimestamp(found.st_mtime, timezone.utc)
+    return StoredFile(name=name, size=found.st_size, modified=modified)
+
+
+def _walk(folder: str, prefix: str) -> Iterator[StoredFile]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file(follow_symlinks=False):
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # it went while we were listing
+                    continue
+                yield _describe(f"{prefix}{entry.name}", found)

@@ -1,0 +1,70 @@
+"""The local disk: its errors in the storage's words, and folders that survive a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from kinto_attachment.storage import names
+from kinto_attachment.storage.base import StorageUnavailable
+
+_Result = TypeVar("_Result")
+
+_ATTEMPTS = 10
+
+# What the system answers where there is no file, or cannot be one.
+_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
+    """Turn the system's errors into the storage's; where ``name`` is given, those that mean that
+    it is no file into ``FileNotFoundError``."""
+    try:
+        yield
+    except OSError as error:
+        if name is not None and error.errno in _NO_SUCH_FILE:
+            raise names.no_such_file(name) from error
+        raise StorageUnavailable(f"cannot {doing}: {error.strerror}") from error
+
+
+def in_folder(folder: Path, action: Callable[[], _Result]) -> _Result:
+    """Make ``folder`` if it is missing, then call ``action()``; again if somebody has removed
+    the empty folder in between."""
+    attempts_left = _ATTEMPTS
+    while True:
+        attempts_left -= 1
+        try:
+            _make_folder(folder)
+            return action()
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
+
+
+def _make_folder(folder: Path) -> None:
+    """``mkdir -p``, durably. Raises ``NotADirectoryError`` where a file has the name: an EEXIST
+    from here must not pass for a taken file name."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)
+            ) from None
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
