@@ -1,9 +1,9 @@
-"""Takes over what kinto-attachment 0.x to 9.x left in Kinto's storage: ``kinto migrate``.
+"""Migrate what versions 0.x to 9.x left in Kinto's storage, when ``kinto migrate`` runs.
 
-These versions kept one *link* for each upload: the relative name of the file, and the record that
-it was attached to. Copies of that record, which publishing plugins made, had none. So every record
-that shows the file becomes a holder of it, with the metadata that is found there, and the links
-go. Until then no file of a link has a row, and without one ``References`` deletes nothing.
+These versions kept one *link* for each upload: the relative name of the file, and the URI of the
+record that it was attached to. Copies of the record, which publishing plugins made, had none. So
+every record that references the file becomes a holder of it, with the metadata that it has, and
+the links are deleted. Until then these files have no row, and ``References`` deletes none of them.
 """
 
 from __future__ import annotations
@@ -18,49 +18,46 @@ from pyramid.events import ApplicationCreated
 from pyramid.settings import asbool
 
 from kinto_attachment.database.scan import errors, is_postgresql
-from kinto_attachment.migrations import sql as takeover
+from kinto_attachment.migrations import sql
 from kinto_attachment.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# How many of a kind are named in the log.
 _EXAMPLES = 20
+"""Records of a kind that the log names."""
 _CONNECT_SECONDS = 5
 
 
 def register(config: Any, settings: Settings) -> None:
-    """Have ``kinto migrate`` run the migration, and say at every start if it should."""
+    """Add the migration to ``kinto migrate``, and warn at every start if it has not run."""
     readonly = asbool(config.get_settings().get("readonly", False))
     config.add_migration(LinksMigration(settings, readonly=readonly))
     config.add_subscriber(on_application_created, ApplicationCreated)
 
 
 def on_application_created(event: Any) -> None:
-    """Warn of links that wait. Whatever is wrong with the database does not stop the server."""
+    """Warn of links to migrate. Errors of the database do not stop the server."""
     try:
-        waiting = waiting_links(event.app.registry.storage)
+        pending = pending_links(event.app.registry.storage)
     except BackendError as error:
         logger.warning("Whether links of earlier versions wait is not known: %s", error)
         return
-    if waiting:
+    if pending:
         logger.warning(
             "%d attachments of an earlier version of kinto-attachment have not been taken over. "
             "None of their files is deleted until you run: kinto migrate --ini ...",
-            waiting,
+            pending,
         )
 
 
-def waiting_links(storage: Any) -> int:
-    """How many links of earlier versions Kinto's ``storage`` still has.
-
-    Raises Kinto's ``BackendError`` if the database cannot be asked.
-    """
-    if not is_postgresql(storage):
-        # What was in memory has gone with the earlier version.
+def pending_links(kinto_storage: Any) -> int:
+    """Count the links that are still to be migrated. Raises Kinto's ``BackendError``."""
+    if not is_postgresql(kinto_storage):
+        # The memory backend has lost those of the earlier version.
         return 0
-    # A connection of its own: servers fork after the start, and must not share one of the pool.
+    # Not a pooled connection: servers fork after the start, and must not share one.
     engine = sqlalchemy.create_engine(
-        storage.client.session_factory.get_bind().url,
+        kinto_storage.client.session_factory.get_bind().url,
         poolclass=sqlalchemy.pool.NullPool,
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
@@ -68,19 +65,18 @@ def waiting_links(storage: Any) -> int:
         return _count_links(connection) or 0
 
 
-def taken_over(connection: Any) -> int | None:
-    """When links of earlier versions were taken over last, in milliseconds since 1970; ``None`` if
-    there have never been any."""
-    when: int | None = connection.execute(sqlalchemy.text(takeover.TAKEN_OVER)).scalar()
+def migrated_at(connection: Any) -> int | None:
+    """Return when links were migrated last, in milliseconds since 1970; ``None`` if never."""
+    when: int | None = _execute(connection, sql.LAST_MIGRATION).scalar()
     return when
 
 
 class LinksMigration(PostgreSQLPluginMigration):
-    """What ``kinto migrate`` calls.
+    """Migrates links to rows.
 
-    It may run again, and while the server is up: others can read meanwhile, and who writes waits.
-    Links that an earlier version wrote afterwards (a server that was not stopped yet, a way back)
-    are taken over the next time.
+    May run while the server is up: requests that write then wait, others do not. May run again, to
+    migrate links that an earlier version wrote afterwards (before it was stopped, or after a way
+    back).
     """
 
     name = "kinto_attachment"
@@ -92,9 +88,9 @@ class LinksMigration(PostgreSQLPluginMigration):
         self._readonly = readonly
 
     def initialize_schema(self, client: Any, dry_run: bool = False) -> None:
-        """Take the links over; with ``dry_run`` only log what would be done.
+        """Migrate the links; with ``dry_run``, only log what would be done.
 
-        Raises Kinto's ``BackendError``, and nothing has changed then.
+        Raises Kinto's ``BackendError``; then nothing has changed.
         """
         self.client = client
         if self._readonly:
@@ -111,36 +107,33 @@ class LinksMigration(PostgreSQLPluginMigration):
             logger.info("No attachments of earlier versions are left.")
 
     def migrate_schema(self, start_version: int, dry_run: bool) -> None:
-        """One transaction, whatever ``start_version`` is: links are all that there is."""
+        """Migrate in one transaction, whatever ``start_version`` is: all versions had links."""
         with self.client.connect(force_commit=True) as connection:
             if _count_links(connection):
-                self._take_over(_Connection(connection), dry_run)
+                self._migrate(connection, dry_run)
             if not dry_run:
-                placeholders = {
-                    "name": f"{self.name}_schema_version",
-                    "value": str(self.schema_version),
-                }
-                connection.execute(sqlalchemy.text(takeover.REMEMBER_VERSION), placeholders)
+                name = f"{self.name}_schema_version"
+                _execute(connection, sql.STORE_VERSION, name=name, value=str(self.schema_version))
         logger.info("Attachments of earlier versions: %s.", "simulated" if dry_run else "done")
 
-    def _take_over(self, connection: _Connection, dry_run: bool) -> None:
+    def _migrate(self, connection: Any, dry_run: bool) -> None:
         if not dry_run:
-            connection.run(takeover.LOCK)
-        # Temporary tables, which go with the transaction.
+            _execute(connection, sql.LOCK)
+        # Temporary tables, which PostgreSQL drops at the end of the transaction.
         bases = [*self._settings.base_urls, ""]
-        for statement in takeover.PLAN:
-            connection.run(statement, bases=bases)
-        connection.run(takeover.PLAN_KEPT, kept_in=self._kept_in(connection))
-        _report(connection)
+        for statement in sql.PLAN:
+            _execute(connection, statement, bases=bases)
+        _execute(connection, sql.PLAN_KEPT, kept_in=self._kept_in(connection))
+        _log(connection)
         if not dry_run:
-            for statement in (*takeover.APPLY, takeover.REMEMBER_TIME):
-                connection.run(statement, now=msec_time())
+            for statement in (*sql.APPLY, sql.STORE_TIME):
+                _execute(connection, statement, now=msec_time())
 
-    def _kept_in(self, connection: _Connection) -> list[str]:
-        """The collections whose ``keep_old_files`` is for files that no record shows."""
+    def _kept_in(self, connection: Any) -> list[str]:
+        """Return the URIs of collections that keep old files; empty for links without one."""
         everywhere = self._settings.everywhere
         kept = []
-        for row in connection.run(takeover.COLLECTIONS_OF_UNREFERENCED):
+        for row in _execute(connection, sql.COLLECTIONS_OF_ORPHANS):
             ids = (row.collection_uri or "").split("/")
             # "", "buckets", bucket, "collections", collection
             own = self._settings.for_collection(ids[2], ids[4]) if len(ids) > 4 else everywhere
@@ -149,31 +142,26 @@ class LinksMigration(PostgreSQLPluginMigration):
         return kept
 
 
-class _Connection:
-    """Runs statements that have some of the given placeholders, or none."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    def run(self, statement: str, **placeholders: Any) -> Any:
-        return self._connection.execute(sqlalchemy.text(statement), placeholders)
+def _execute(connection: Any, statement: str, **parameters: Any) -> Any:
+    """Execute a statement, which may have only some of the parameters."""
+    return connection.execute(sqlalchemy.text(statement), parameters)
 
 
 def _count_links(connection: Any) -> int | None:
-    """``None`` if there are no tables."""
-    if not connection.execute(sqlalchemy.text(takeover.HAS_TABLES)).scalar():
+    """Count the links to migrate; ``None`` if Kinto has not created its tables."""
+    if not _execute(connection, sql.HAS_TABLES).scalar():
         return None
-    count: int = connection.execute(sqlalchemy.text(takeover.COUNT_LINKS)).scalar()
+    count: int = _execute(connection, sql.COUNT_LINKS).scalar()
     return count
 
 
-def _report(connection: _Connection) -> None:
-    counts = connection.run(takeover.COUNTS).one()
+def _log(connection: Any) -> None:
+    counts = _execute(connection, sql.COUNTS).one()
     logger.info("%d links: %d files, held by %d records.", counts.links, counts.files, counts.held)
     logger.info("%d files that no record shows any more are kept.", counts.kept)
     logger.info(
         "%d files that no record shows any more are left to kinto-attachment gc.",
-        counts.unreferenced - counts.kept,
+        counts.orphans - counts.kept,
     )
     if counts.different:
         logger.warning(
@@ -181,13 +169,13 @@ def _report(connection: _Connection) -> None:
             "cannot be copied to other records:",
             counts.different,
         )
-        for row in connection.run(takeover.DIFFERENT, limit=_EXAMPLES):
+        for row in _execute(connection, sql.DIFFERENT, limit=_EXAMPLES):
             logger.warning("  %s shows %s with %s", row.uri, row.name, row.metadata)
-    if counts.waiting:
+    if counts.pending:
         logger.warning(
             "%d links are left as they are: records show their files under a base URL that is not "
             "known. Add these to kinto.attachment.former_base_urls, and migrate again:",
-            counts.waiting,
+            counts.pending,
         )
-        for row in connection.run(takeover.UNKNOWN_BASES, limit=_EXAMPLES):
+        for row in _execute(connection, sql.UNKNOWN_BASES, limit=_EXAMPLES):
             logger.warning("  %s (%d records)", row.base, row.records)

@@ -1,10 +1,10 @@
-"""The SQL of the migration: sets, not rows, so that it is one pass however many links there are.
+"""The SQL of the migration, which works on sets, in one pass over all links.
 
-``PLAN`` fills temporary tables from the links and the records, ``APPLY`` writes what follows from
-them: rows as ``References`` writes them. Kinto's trigger gives them their ``last_modified``.
+``PLAN`` fills temporary tables from links and records, ``APPLY`` inserts rows from them, as
+``References`` writes them, and deletes the links. Kinto's trigger sets ``last_modified``.
 """
 
-# ruff: noqa: S608 - what is put together here are constants of this package
+# ruff: noqa: S608 - built from constants of this package
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from kinto_attachment.database.rows import PARENT, ROW
 
 HAS_TABLES = "SELECT to_regclass('objects') IS NOT NULL"
 
-# Version 9 has moved its links from the one name to the other. Rows of ours have other parents.
+# Version 9 renamed the resource of its links. The plugin's rows have other parents.
 _IS_LINK = f"parent_id = '{PARENT}' AND resource_name IN ('', 'attachments') AND NOT deleted"
 
 COUNT_LINKS = f"SELECT count(*) FROM objects WHERE {_IS_LINK}"
 
-# Nobody else writes until the transaction ends, so nobody takes a file off a record, or a record
-# off the plan, in the meantime. To be taken first: who waits for it then holds nothing.
+# Keeps records as they were planned for until the transaction ends. To be taken before any other
+# lock, so that whoever waits for it is not waited for.
 LOCK = "LOCK TABLE objects IN EXCLUSIVE MODE"
 
 
 def _row_of(resource_name: str, key: str) -> str:
-    """The condition under which an object is the row of ``key``."""
+    """Return the condition for an object to be the row of ``key``."""
     return f"id = '{ROW}' AND resource_name = '{resource_name}' AND parent_id = {_parent(key)}"
 
 
@@ -32,21 +32,21 @@ def _parent(key: str) -> str:
     return f"'{PARENT}/' || encode(sha256(convert_to({key}, 'UTF8')), 'hex')"
 
 
-# As Settings.relative_names() has it.
+# See Settings.relative_names().
 _IS_UNDER_BASE = """
     CASE base WHEN '' THEN NOT starts_with(location, '/') AND position('://' IN location) = 0
               ELSE starts_with(location, base) END
 """
 
-# What a record shows that holds the file of a row: see References.
-_SHOWN_BY_ROW = """
+# The metadata in the records of a file row: see References.
+_METADATA_OF_ROW = """
     jsonb_strip_nulls(jsonb_build_object(
         'filename', data->'filename', 'hash', data->'hash',
         'mimetype', data->'mimetype', 'size', data->'size'
     )) || COALESCE(data->'extra', '{}')
 """
 
-# Deeper names than that are not looked for under unknown base URLs, which anybody may write.
+# Segments of a name, at most, under unknown base URLs: any client may write long ones.
 _DEPTH = 20
 
 PLAN = (
@@ -61,7 +61,7 @@ CREATE TEMPORARY TABLE attachment_names ON COMMIT DROP AS
 SELECT DISTINCT name FROM attachment_links WHERE name <> ''
     """,
     """
-CREATE TEMPORARY TABLE attachment_shown ON COMMIT DROP AS
+CREATE TEMPORARY TABLE attachment_records ON COMMIT DROP AS
 SELECT parent_id || '/records/' || id AS uri,
        data->'attachment'->>'location' AS location,
        (data->'attachment') - 'location' AS metadata
@@ -71,12 +71,12 @@ SELECT parent_id || '/records/' || id AS uri,
     """,
     "ANALYZE attachment_links",
     "ANALYZE attachment_names",
-    "ANALYZE attachment_shown",
-    # Records whose file has a holding are ours already; one that is gone cannot be held.
+    "ANALYZE attachment_records",
+    # Leaves out records that have a holding already, and files that are marked gone.
     f"""
 CREATE TEMPORARY TABLE attachment_holders ON COMMIT DROP AS
 SELECT DISTINCT ON (uri) uri, names.name, metadata, link.name IS NOT NULL AS linked
-  FROM attachment_shown
+  FROM attachment_records
        CROSS JOIN unnest(CAST(:bases AS text[])) AS base
        JOIN attachment_names AS names ON names.name = substr(location, char_length(base) + 1)
        LEFT JOIN attachment_links AS link ON link.record_uri = uri AND link.name = names.name
@@ -86,12 +86,12 @@ SELECT DISTINCT ON (uri) uri, names.name, metadata, link.name IS NOT NULL AS lin
  ORDER BY uri, char_length(base) DESC
     """,
     "ANALYZE attachment_holders",
-    # What most of the records say of the file that the links name, or most of them all. Compared
-    # as text: for PostgreSQL, though not for JSON, 1 is 1.0.
+    # Where records differ, the metadata of most records with a link, else of most records.
+    # Compared as text: for PostgreSQL, unlike JSON, 1 equals 1.0.
     f"""
 CREATE TEMPORARY TABLE attachment_files ON COMMIT DROP AS
 SELECT name, COALESCE(
-           (SELECT {_SHOWN_BY_ROW} FROM objects WHERE {_row_of(FILES, "name")}), metadata
+           (SELECT {_METADATA_OF_ROW} FROM objects WHERE {_row_of(FILES, "name")}), metadata
        ) AS metadata
   FROM (SELECT DISTINCT ON (name) name, CAST(seen AS jsonb) AS metadata
           FROM (SELECT name, CAST(metadata AS text) AS seen,
@@ -101,13 +101,13 @@ SELECT name, COALESCE(
          ORDER BY name, with_link DESC, holders DESC, seen) AS chosen
     """,
     "ANALYZE attachment_files",
-    # Files that a record shows under a base URL that nobody has told of. Another file may end
-    # with the same name, but not with the same hash.
+    # Records with an unknown base URL before the name of a file. Another file's location may end
+    # in the same name, but does not have the same hash.
     f"""
-CREATE TEMPORARY TABLE attachment_waiting ON COMMIT DROP AS
+CREATE TEMPORARY TABLE attachment_pending ON COMMIT DROP AS
 SELECT uri, name, left(location, char_length(location) - char_length(name)) AS base
   FROM (SELECT uri, location, metadata, string_to_array(location, '/') AS parts
-          FROM attachment_shown
+          FROM attachment_records
          WHERE NOT EXISTS (
                    SELECT FROM unnest(CAST(:bases AS text[])) AS base WHERE {_IS_UNDER_BASE}
                )) AS unknown
@@ -118,26 +118,26 @@ SELECT uri, name, left(location, char_length(location) - char_length(name)) AS b
        LEFT JOIN attachment_files AS known USING (name)
  WHERE known.metadata->'hash' IS NULL OR known.metadata->'hash' = unknown.metadata->'hash'
     """,
-    "DELETE FROM attachment_holders WHERE name IN (SELECT name FROM attachment_waiting)",
-    "DELETE FROM attachment_files WHERE name IN (SELECT name FROM attachment_waiting)",
+    "DELETE FROM attachment_holders WHERE name IN (SELECT name FROM attachment_pending)",
+    "DELETE FROM attachment_files WHERE name IN (SELECT name FROM attachment_pending)",
     f"""
-CREATE TEMPORARY TABLE attachment_unreferenced ON COMMIT DROP AS
+CREATE TEMPORARY TABLE attachment_orphans ON COMMIT DROP AS
 SELECT name,
        substring(record_uri FROM '^(/buckets/[^/]+/collections/[^/]+)/records/') AS collection_uri
   FROM attachment_links AS link
  WHERE name <> ''
    AND NOT EXISTS (SELECT FROM attachment_files WHERE name = link.name)
-   AND NOT EXISTS (SELECT FROM attachment_waiting WHERE name = link.name)
+   AND NOT EXISTS (SELECT FROM attachment_pending WHERE name = link.name)
    AND NOT EXISTS (SELECT FROM objects WHERE {_row_of(FILES, "link.name")})
     """,
 )
 
-COLLECTIONS_OF_UNREFERENCED = "SELECT DISTINCT collection_uri FROM attachment_unreferenced"
+COLLECTIONS_OF_ORPHANS = "SELECT DISTINCT collection_uri FROM attachment_orphans"
 
 PLAN_KEPT = """
 CREATE TEMPORARY TABLE attachment_kept ON COMMIT DROP AS
 SELECT DISTINCT name
-  FROM attachment_unreferenced
+  FROM attachment_orphans
  WHERE COALESCE(collection_uri, '') = ANY (CAST(:kept_in AS text[]))
 """
 
@@ -146,12 +146,12 @@ SELECT (SELECT count(*) FROM attachment_links) AS links,
        (SELECT count(*) FROM attachment_files) AS files,
        (SELECT count(*) FROM attachment_holders) AS held,
        (SELECT count(*) FROM attachment_kept) AS kept,
-       (SELECT count(DISTINCT name) FROM attachment_unreferenced) AS unreferenced,
+       (SELECT count(DISTINCT name) FROM attachment_orphans) AS orphans,
        (SELECT count(*) FROM attachment_holders JOIN attachment_files AS file USING (name)
          WHERE CAST(attachment_holders.metadata AS text) <> CAST(file.metadata AS text)
        ) AS different,
        (SELECT count(*) FROM attachment_links
-         WHERE name IN (SELECT name FROM attachment_waiting)) AS waiting
+         WHERE name IN (SELECT name FROM attachment_pending)) AS pending
 """
 
 DIFFERENT = """
@@ -164,7 +164,7 @@ SELECT uri, name, CAST(attachment_holders.metadata AS text) AS metadata
 
 UNKNOWN_BASES = """
 SELECT base, count(DISTINCT uri) AS records
-  FROM attachment_waiting
+  FROM attachment_pending
  GROUP BY base
  ORDER BY records DESC, base
  LIMIT :limit
@@ -172,7 +172,7 @@ SELECT base, count(DISTINCT uri) AS records
 
 _BLANK = '{"filename": null, "hash": null, "mimetype": null, "size": null}'
 
-# What has the form that an upload would have. All else is extra: shown, but not worked with.
+# Metadata as this version writes it. All else goes to ``extra``, which is only compared.
 _IS_PLAIN = """
     CASE key WHEN 'size' THEN CAST(value AS text) ~ '^[0-9]+$'
              WHEN 'filename' THEN jsonb_typeof(value) = 'string'
@@ -181,7 +181,7 @@ _IS_PLAIN = """
              ELSE FALSE END
 """
 
-# In the order of an index, rows go in more than twice as fast.
+# Sorted as an index is: that makes inserts more than twice as fast.
 APPLY = (
     f"""
 INSERT INTO objects (id, parent_id, resource_name, data, deleted)
@@ -236,20 +236,20 @@ DELETE FROM objects
  WHERE objects.id = link.id
    AND objects.parent_id = '{PARENT}'
    AND objects.resource_name = link.resource_name
-   AND NOT EXISTS (SELECT FROM attachment_waiting WHERE name = link.name)
+   AND NOT EXISTS (SELECT FROM attachment_pending WHERE name = link.name)
     """,
 )
 
-REMEMBER_VERSION = """
+STORE_VERSION = """
 INSERT INTO metadata (name, value)
 SELECT CAST(:name AS text), CAST(:value AS text)
  WHERE NOT EXISTS (SELECT FROM metadata WHERE name = :name AND value = :value)
 """
 
-# When links were taken over last: files that are older and have no row may be kept ones.
-REMEMBER_TIME = """
+# Orphans without a row that are older than the last migration may have been kept.
+STORE_TIME = """
 INSERT INTO metadata (name, value) VALUES ('kinto_attachment_taken_over', CAST(:now AS text))
 """
-TAKEN_OVER = """
+LAST_MIGRATION = """
 SELECT max(CAST(value AS bigint)) FROM metadata WHERE name = 'kinto_attachment_taken_over'
 """

@@ -12,7 +12,7 @@ import pytest
 import transaction
 from kinto.core.scripts import migrate
 
-from kinto_attachment.migrations import waiting_links
+from kinto_attachment.migrations import pending_links
 from tests.conftest import KintoApp, KintoDatabase
 
 BASE_URL = "https://files.example.org/"
@@ -71,7 +71,7 @@ class Earlier:
 
     @property
     def waiting(self) -> int:
-        return waiting_links(self.app.registry.storage)
+        return pending_links(self.app.registry.storage)
 
     def row(self, name: str) -> dict[str, Any] | None:
         """What is known of a file."""

@@ -13,7 +13,7 @@ import requests
 from kinto.core.scripts import migrate
 
 from kinto_attachment.commands import main
-from kinto_attachment.migrations import waiting_links
+from kinto_attachment.migrations import pending_links
 from tests.conftest import KintoApp, KintoDatabase, Settings
 from tests.forms import CONTENT_TYPE, file_part, form
 from tests.servers.kinto import LiveKinto, ini, kinto_migrate
@@ -138,7 +138,7 @@ class Switched:
 
     @property
     def waiting(self) -> int:
-        return waiting_links(self.app.registry.storage)
+        return pending_links(self.app.registry.storage)
 
     def data(self, path: str) -> dict[str, Any]:
         data: dict[str, Any] = self.app.get(f"/v1/{path}").json["data"]

@@ -9,7 +9,7 @@ import pytest
 from kinto.core.scripts import migrate
 from kinto.core.storage.exceptions import BackendError
 
-from kinto_attachment.migrations import waiting_links
+from kinto_attachment.migrations import pending_links
 
 NAME = "one.txt"
 SAYS = "earlier version"
@@ -168,7 +168,7 @@ def test_a_start_before_there_are_tables(postgresql, new_database, make_app, cap
     registry = make_app(**settings).registry
     migrate({"registry": registry}, dry_run=True)
 
-    assert waiting_links(registry.storage) == 0
+    assert pending_links(registry.storage) == 0
     assert SAYS not in caplog.text
 
 
@@ -181,12 +181,12 @@ def test_a_start_without_a_database(tmp_path, make_app, caplog):
     assert "is not known" in caplog.text
     assert app.get("/v1/").status_code == 200
     with pytest.raises(BackendError):
-        waiting_links(app.registry.storage)
+        pending_links(app.registry.storage)
 
 
 @in_memory
 def test_nothing_waits_in_memory(app, caplog):
     migrate({"registry": app.registry})
 
-    assert waiting_links(app.registry.storage) == 0
+    assert pending_links(app.registry.storage) == 0
     assert SAYS not in caplog.text
