@@ -120,9 +120,9 @@ def test_no_new_file_goes_once_nothing_can_be_rolled_back(storage, changes):
     assert storage.deleted == []
 
 
-def test_what_was_spared_stays(storage, changes):
-    assert changes.spare("old") is True
-    assert changes.spare("old") is False
+def test_a_file_whose_deletion_is_revoked_stays(storage, changes):
+    assert changes.revoke_deletion("old") is True
+    assert changes.revoke_deletion("old") is False
 
     transaction.commit()
 

@@ -1,14 +1,14 @@
-"""Files follow the request's transaction: new ones go if it aborts, old ones once it has
-committed.
+"""Let files follow the transaction: delete new ones if it aborts, old ones once it has committed.
 
-Hooks run when Kinto's storage cannot be used any more, and whatever they raise is lost: they only
-delete files, and log what they could not delete, which ``kinto-attachment gc`` finds.
+Transaction hooks may not use Kinto's storage, and what they raise is lost. So they only delete
+files, and log those that could not be deleted, which ``kinto-attachment gc`` finds.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 
 import transaction
 
@@ -19,58 +19,60 @@ logger = logging.getLogger(__name__)
 
 
 class FileChanges:
-    """What happens to files when the current transaction ends."""
+    """Collects what to do with files when the current transaction ends."""
 
-    def __init__(self, storage: FileStorage) -> None:
-        self._storage = storage
+    def __init__(self, files: FileStorage) -> None:
+        self._files = files
         self._forget()
-        self.keepers: set[str] = set()
-        """Names that a record let go of in this transaction under ``keep_old_files``."""
+        self.kept: set[str] = set()
+        """Names of files that a holder has released in this transaction under ``keep_old_files``:
+        they are kept, whoever releases them last."""
 
     @classmethod
-    def current(cls, storage: FileStorage) -> FileChanges:
-        """The changes of the current transaction."""
+    def current(cls, files: FileStorage) -> FileChanges:
+        """Return the changes of the current transaction, hooked to its end."""
         current = transaction.get()
         try:
-            changes: FileChanges = current.data(storage)
+            changes: FileChanges = current.data(files)
         except KeyError:
-            changes = cls(storage)
-            current.set_data(storage, changes)
+            changes = cls(files)
+            current.set_data(files, changes)
             current.addAfterCommitHook(changes._committed)
             # A plain abort does not run the commit hooks.
             current.addAfterAbortHook(changes._aborted)
         return changes
 
     def discard_if_aborted(self, name: str) -> None:
-        """The file is new: it goes unless the transaction commits."""
+        """Delete a new file if the transaction aborts."""
         self._new.add(name)
 
     def cancel_if_aborted(self, state: State) -> None:
-        """The upload is new: what there is of it goes unless the transaction commits."""
+        """Cancel a new resumable upload if the transaction aborts."""
         self._begun.append(state)
 
     def cancel_if_committed(self, state: State) -> None:
-        """The upload is over: what there is of it goes once that is certain."""
+        """Cancel a resumable upload once the transaction has committed."""
         self._ended.append(state)
 
     def keep_new(self) -> None:
-        """What has been written cannot be rolled back: no new file goes any more."""
+        """Keep new files and uploads even if the transaction aborts, where writes cannot be rolled
+        back."""
         self._new.clear()
         self._begun.clear()
 
     def delete_if_committed(self, name: str) -> None:
-        """Nobody shows the file any more: it goes once that is certain."""
+        """Delete an old file once the transaction has committed."""
         self._old.add(name)
 
-    def spare(self, name: str) -> bool:
-        """Take ``delete_if_committed`` back; whether there was something to take back."""
-        spared = name in self._old
+    def revoke_deletion(self, name: str) -> bool:
+        """Undo ``delete_if_committed``; return whether there was something to undo."""
+        revoked = name in self._old
         self._old.discard(name)
-        return spared
+        return revoked
 
     def _committed(self, success: bool) -> None:
         if success:
-            self._delete(self._old)
+            delete_files(self._files, self._old)
             self._cancel(self._ended)
         elif _outcome_is_unknown(sys.exc_info()[1]):
             logger.error(
@@ -86,17 +88,12 @@ class FileChanges:
         self._forget()
 
     def _undo(self) -> None:
-        self._delete(self._new)
+        delete_files(self._files, self._new)
         self._cancel(self._begun)
-
-    def _delete(self, names: set[str]) -> None:
-        for name, error in self._storage.delete_many(names):
-            if error is not None:
-                logger.error("%s could not be deleted, and is left for gc.", name, exc_info=error)
 
     def _cancel(self, states: list[State]) -> None:
         for state in states:
-            self._storage.cancel(state)
+            self._files.cancel(state)
 
     def _forget(self) -> None:
         self._new: set[str] = set()
@@ -105,9 +102,13 @@ class FileChanges:
         self._ended: list[State] = []
 
 
-def _outcome_is_unknown(error: BaseException | None) -> bool:
-    """Whether the connection was lost while the database committed.
+def delete_files(files: FileStorage, names: Iterable[str]) -> None:
+    """Delete files; log those that could not be deleted."""
+    for name, error in files.delete_many(names):
+        if error is not None:
+            logger.error("%s could not be deleted, and is left for gc.", name, exc_info=error)
 
-    Then the record may be there, and its file must be too.
-    """
+
+def _outcome_is_unknown(error: BaseException | None) -> bool:
+    """Whether the connection was lost during COMMIT: the record may exist, and needs its file."""
     return bool(getattr(error, "connection_invalidated", False))

@@ -1,4 +1,4 @@
-"""A record that may hold a file."""
+"""A holder: a record that references a file, or may."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kinto_attachment.database.objects import Key, key
 
 @dataclass(frozen=True)
 class Holder:
-    """A record that may hold a file."""
+    """Identifies a record."""
 
     bucket_id: str
     collection_id: str
@@ -18,25 +18,26 @@ class Holder:
 
     @classmethod
     def at(cls, uri: str) -> Holder:
-        """The record with that URI."""
+        """Parse a record's URI."""
         _, _, bucket_id, _, collection_id, _, record_id = uri.split("/")
         return cls(bucket_id, collection_id, record_id)
 
     @classmethod
     def of(cls, ids: Mapping[str, str]) -> Holder:
-        """The record that a request's path names."""
+        """Take the ids of a request's path, as in ``request.matchdict``."""
         return cls(ids["bucket_id"], ids["collection_id"], ids["id"])
 
     @property
     def parent_id(self) -> str:
-        """Under which Kinto's storage has the record."""
+        """The URI of the record's collection."""
         return f"/buckets/{self.bucket_id}/collections/{self.collection_id}"
 
     @property
     def key(self) -> Key:
-        """What Kinto's storage finds the record by."""
+        """The record's key in Kinto's storage."""
         return key("record", self.parent_id, self.record_id)
 
     @property
     def uri(self) -> str:
+        """The record's URI."""
         return f"{self.parent_id}/records/{self.record_id}"

@@ -1,5 +1,17 @@
-"""Objects of Kinto's storage by their key, two of them in one question where there is a database
-to ask."""
+"""Objects of Kinto's storage backend, read and locked by their key.
+
+A lock is a row lock of PostgreSQL, and lasts until the transaction ends. Other backends have none:
+there these functions only read. Transactions take locks in this order, to avoid deadlocks:
+
+1. the collection: shared to write a record in it, exclusive to delete it;
+2. the record;
+3. rows of files, those of one record (or of one page of deleted records) sorted by name;
+4. rows of records ("holdings"), written without being locked first;
+5. the row of a resumable upload: alone, or under the lock of its record or collection.
+
+Two cases differ: a batch takes 2 to 4 anew for each record, in the order of its events; and when a
+collection or bucket is deleted, 3 to 5 come before the records, which are deleted last.
+"""
 
 from __future__ import annotations
 
@@ -10,104 +22,98 @@ from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import sqlalchemy
 
 Key = dict[str, str]
-"""Which object: its ``resource_name``, ``parent_id`` and ``object_id``."""
+"""``resource_name``, ``parent_id`` and ``object_id``, as Kinto's storage methods take them."""
 Object = dict[str, Any]
 
-SELECT = """
+_GET = """
 SELECT as_epoch(last_modified) AS last_modified, data FROM objects
  WHERE id = :object_id AND parent_id = :parent_id AND resource_name = :resource_name
    AND NOT deleted
 """
+# Reads what it locks: a second query would cost as much as the first.
+_LOCK = f"{_GET} FOR UPDATE"
 
 
-def select_both(of_first: str = "", of_second: str = "") -> str:
-    """The statement for two objects. What is given is appended to the query of each, which are
-    made in this order."""
+def _both(lock_first: str = "", lock_second: str = "") -> str:
+    """Build the query for two objects, which PostgreSQL reads, and locks, in this order."""
     return f"""
-  WITH first AS ({SELECT.replace(":", ":first_")} {of_first}),
-       second AS ({SELECT} {of_second})
+  WITH first AS ({_GET.replace(":", ":first_")} {lock_first}),
+       second AS ({_GET} {lock_second})
 SELECT TRUE AS is_first, last_modified, data FROM first
  UNION ALL
 SELECT FALSE AS is_first, last_modified, data FROM second
 """  # noqa: S608 - of constants
 
 
-_GET_BOTH = select_both()
-# Read together with the lock: another query for it would cost as much as the lock.
-_LOCK = f"{SELECT} FOR UPDATE"
-# In this order, as everybody takes them.
-_LOCK_WITH_PARENT = select_both("FOR SHARE", "FOR UPDATE")
+_GET_BOTH = _both()
+_LOCK_WITH_PARENT = _both("FOR SHARE", "FOR UPDATE")
 
 
 def key(resource_name: str, parent_id: str, object_id: str) -> Key:
+    """Build a ``Key``."""
     return {"resource_name": resource_name, "parent_id": parent_id, "object_id": object_id}
 
 
-def is_transactional(storage: Any) -> bool:
-    """Whether what is written to Kinto's ``storage`` can still be rolled back."""
-    client = getattr(storage, "client", None)
+def is_transactional(kinto_storage: Any) -> bool:
+    """Whether writes to the storage backend can be rolled back."""
+    client = getattr(kinto_storage, "client", None)
     return client is not None and not client.commit_manually
 
 
-def get(storage: Any, of_object: Key) -> Object | None:
-    """The object, ``None`` if it is not there."""
+def get(kinto_storage: Any, of_object: Key) -> Object | None:
+    """Return the object, ``None`` if it does not exist."""
     try:
-        found: Object = storage.get(**of_object)
+        found: Object = kinto_storage.get(**of_object)
     except ObjectNotFoundError:
         return None
     return found
 
 
-def get_both(storage: Any, first: Key, second: Key) -> tuple[Object | None, Object | None]:
-    """The two objects, as ``get()`` has them."""
-    return read_both(storage, _GET_BOTH, first, second)
+def get_both(kinto_storage: Any, first: Key, second: Key) -> tuple[Object | None, Object | None]:
+    """Return two objects, ``None`` for one that does not exist, in one query where possible."""
+    return _read_both(kinto_storage, _GET_BOTH, first, second)
 
 
-def read_both(
-    storage: Any, query: str, first: Key, second: Key
+def lock(kinto_storage: Any, resource_name: str, parent_id: str, object_id: str) -> Object | None:
+    """Lock an object against changes; return it as it is then, ``None`` if it does not exist."""
+    of_object = key(resource_name, parent_id, object_id)
+    if not is_transactional(kinto_storage):
+        return get(kinto_storage, of_object)
+    with kinto_storage.client.connect() as connection:
+        row = connection.execute(statement(_LOCK), of_object).fetchone()
+    return _object(row, of_object)
+
+
+def lock_with_parent(
+    kinto_storage: Any, parent: Key, child: Key
 ) -> tuple[Object | None, Object | None]:
-    """The same, with a query of ``select_both()``."""
-    if not is_transactional(storage):
-        return get(storage, first), get(storage, second)
-    placeholders = {**second, **{f"first_{name}": value for name, value in first.items()}}
-    with storage.client.connect() as connection:
-        rows = connection.execute(statement(query), placeholders).fetchall()
-    found = {row.is_first: row for row in rows}
-    return (
-        as_object(found[True], first) if True in found else None,
-        as_object(found[False], second) if False in found else None,
-    )
+    """Lock ``child`` against changes, and ``parent`` against deletion, which others may do too.
+
+    Returns both as they are then, ``None`` for one that does not exist.
+    """
+    return _read_both(kinto_storage, _LOCK_WITH_PARENT, parent, child)
 
 
 @functools.cache
 def statement(query: str) -> Any:
-    """What SQLAlchemy executes."""
-    # Looking for the placeholders takes as long as some questions to the database.
+    """Return the query as SQLAlchemy executes it, parsed once: that takes as long as some queries
+    do."""
     return sqlalchemy.text(query)
 
 
-def as_object(row: Any, of_object: Key) -> Object:
-    """A row of ``SELECT`` as Kinto's storage returns it."""
+def _read_both(
+    kinto_storage: Any, query: str, first: Key, second: Key
+) -> tuple[Object | None, Object | None]:
+    if not is_transactional(kinto_storage):
+        return get(kinto_storage, first), get(kinto_storage, second)
+    parameters = {**second, **{f"first_{name}": value for name, value in first.items()}}
+    with kinto_storage.client.connect() as connection:
+        rows = {row.is_first: row for row in connection.execute(statement(query), parameters)}
+    return _object(rows.get(True), first), _object(rows.get(False), second)
+
+
+def _object(row: Any, of_object: Key) -> Object | None:
+    """Turn a row of ``_GET`` into what Kinto's storage returns."""
+    if row is None:
+        return None
     return {**row.data, "id": of_object["object_id"], "last_modified": row.last_modified}
-
-
-def lock(storage: Any, resource_name: str, parent_id: str, object_id: str) -> Object | None:
-    """Until the transaction ends, nobody else can change that object.
-
-    Returns it as it is by now, ``None`` if there is none.
-    """
-    of_object = key(resource_name, parent_id, object_id)
-    if not is_transactional(storage):
-        return get(storage, of_object)
-    with storage.client.connect() as connection:
-        row = connection.execute(statement(_LOCK), of_object).fetchone()
-    return None if row is None else as_object(row, of_object)
-
-
-def lock_with_parent(storage: Any, parent: Key, child: Key) -> tuple[Object | None, Object | None]:
-    """Until the transaction ends, nobody else can change ``child``, nor delete ``parent``, which
-    others may lock likewise.
-
-    Returns both as they are by now, ``None`` for one that is not there.
-    """
-    return read_both(storage, _LOCK_WITH_PARENT, parent, child)

@@ -1,7 +1,7 @@
-"""The plugin's own rows in Kinto's storage backend, each under the digest of a key.
+"""The plugin's own rows in Kinto's storage backend, each found by the digest of a key.
 
-A row that this transaction has locked or written stays as it is until the transaction ends, unless
-it is written here again: it is not read twice.
+A row that the transaction has locked or written cannot be changed by others until it ends, and is
+cached until then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from kinto_attachment.database.objects import (
     get,
     get_both,
     is_transactional,
-    key,
     lock,
     statement,
 )
@@ -31,133 +30,128 @@ ROW = "row"
 
 Row = dict[str, Any]
 
-_OF_MANY = "resource_name = :resource_name AND id = :object_id AND NOT deleted"
-_GET_MANY = f"SELECT parent_id, data FROM objects WHERE {_OF_MANY} AND parent_id = ANY(:parents)"  # noqa: S608 - of constants
-# Locked in the order of their names.
+_MANY = "resource_name = :resource_name AND id = :object_id AND NOT deleted"
+_GET_MANY = f"SELECT parent_id, data FROM objects WHERE {_MANY} AND parent_id = ANY(:parents)"  # noqa: S608 - of constants
+# See objects.py for the order.
 _LOCK_MANY = f"{_GET_MANY} ORDER BY data->>'name' COLLATE \"C\" FOR UPDATE"
-_DELETE_MANY = f"DELETE FROM objects WHERE {_OF_MANY} AND parent_id = ANY(:parents)"  # noqa: S608 - of constants
-# Kinto's trigger puts the time where there is none.
+_DELETE_MANY = f"DELETE FROM objects WHERE {_MANY} AND parent_id = ANY(:parents)"  # noqa: S608 - of constants
+# Kinto's trigger sets the time where it is NULL.
 _REPLACE_MANY = f"""
 UPDATE objects SET data = CAST(replacing.data AS JSONB), last_modified = NULL
   FROM unnest(CAST(:parents AS TEXT[]), CAST(:contents AS TEXT[])) AS replacing (parent, data)
- WHERE {_OF_MANY} AND parent_id = replacing.parent
+ WHERE {_MANY} AND parent_id = replacing.parent
 """  # noqa: S608 - of constants
 
 
 class Rows:
-    """The rows of Kinto's ``storage``. Those that methods return are the caller's to change.
+    """Reads and writes rows. Callers may change the rows that methods return.
 
-    The methods for many are for storages with transactions. They ask one question, and remember
-    nothing.
+    Methods for many rows need a backend with transactions. They take one query, and cache nothing.
     """
 
-    def __init__(self, storage: Any) -> None:
-        self._storage = storage
+    def __init__(self, kinto_storage: Any) -> None:
+        self._kinto_storage = kinto_storage
 
     def get(self, resource_name: str, key: str) -> Row | None:
-        """The row, ``None`` if there is no such one."""
-        known = self._known()
-        if (resource_name, key) in known:
-            return {**known[resource_name, key]}
-        row = get(self._storage, _place(resource_name, key))
-        return None if row is None else _content(row)
+        """Return the row, ``None`` if it does not exist."""
+        cached = self._cache().get((resource_name, key))
+        if cached is not None:
+            return {**cached}
+        return _content(get(self._kinto_storage, _object_key(resource_name, key)))
 
-    def get_beside(
+    def get_with_object(
         self, resource_name: str, key: str, other: Key
     ) -> tuple[Row | None, Object | None]:
-        """The row, and another object of Kinto's storage as it is now."""
-        if (resource_name, key) in self._known():
-            return self.get(resource_name, key), get(self._storage, other)
-        row, found = get_both(self._storage, _place(resource_name, key), other)
-        return None if row is None else _content(row), found
+        """Return the row and another object, in one query where possible."""
+        if (resource_name, key) in self._cache():
+            return self.get(resource_name, key), get(self._kinto_storage, other)
+        row, found = get_both(self._kinto_storage, _object_key(resource_name, key), other)
+        return _content(row), found
 
     def get_many(self, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
-        """Those of the rows that there are, by their keys."""
+        """Return the rows that exist, by their keys."""
         return self._read_many(_GET_MANY, resource_name, keys)
 
     def locked(self, resource_name: str, key: str) -> Row | None:
-        """The row, and nobody else changes it until the transaction ends."""
-        known = self._known()
-        if (resource_name, key) in known:
-            return {**known[resource_name, key]}
-        row = lock(self._storage, **_place(resource_name, key))
-        if row is None:
-            return None
-        self._remember(resource_name, key, _content(row))
-        return _content(row)
+        """Lock the row and return it, ``None`` if it does not exist."""
+        cache = self._cache()
+        if (resource_name, key) not in cache:
+            row = _content(lock(self._kinto_storage, **_object_key(resource_name, key)))
+            if row is None:
+                return None
+            cache[resource_name, key] = row
+        return {**cache[resource_name, key]}
 
     def many_locked(self, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
-        """Those of the rows that there are, by their keys, and nobody else changes them until the
-        transaction ends."""
+        """Lock the rows that exist and return them, by their keys."""
         return self._read_many(_LOCK_MANY, resource_name, keys)
 
     def put(self, resource_name: str, key: str, row: Row) -> None:
-        """Write the row, whether there is one or not."""
-        self._storage.update(**_place(resource_name, key), obj=row)
-        self._remember(resource_name, key, row)
+        """Create or replace the row."""
+        self._kinto_storage.update(**_object_key(resource_name, key), obj=row)
+        self._cache()[resource_name, key] = {**row}
 
     def replace_many(self, resource_name: str, rows: Mapping[str, Row]) -> None:
-        """Write rows that are there and locked."""
+        """Replace rows that exist and are locked."""
         contents = [json.dumps(row) for row in rows.values()]
         self._write_many(_REPLACE_MANY, resource_name, rows, contents=contents)
 
     def delete(self, resource_name: str, key: str) -> None:
-        """Delete the row, if there is one."""
-        # Without transactions somebody else may have been faster.
+        """Delete the row, if it exists."""
+        # Without transactions, another request may have deleted it since it was read.
         with suppress(ObjectNotFoundError):
-            self._storage.delete(**_place(resource_name, key), with_deleted=False)
-        self._known().pop((resource_name, key), None)
+            self._kinto_storage.delete(**_object_key(resource_name, key), with_deleted=False)
+        self._cache().pop((resource_name, key), None)
 
     def delete_many(self, resource_name: str, keys: Collection[str]) -> None:
-        """Delete the rows that there are."""
+        """Delete the rows that exist."""
         self._write_many(_DELETE_MANY, resource_name, keys)
 
     def _read_many(self, query: str, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
         by_parent = {_parent(key): key for key in keys}
-        with self._storage.client.connect() as connection:
-            placeholders = _places(resource_name, by_parent)
-            rows = connection.execute(statement(query), placeholders).fetchall()
+        parameters = _parameters(resource_name, by_parent)
+        with self._kinto_storage.client.connect() as connection:
+            rows = connection.execute(statement(query), parameters).fetchall()
         return {by_parent[row.parent_id]: row.data for row in rows}
 
     def _write_many(
-        self, query: str, resource_name: str, keys: Collection[str], **placeholders: Any
+        self, query: str, resource_name: str, keys: Collection[str], **parameters: Any
     ) -> None:
-        placeholders |= _places(resource_name, map(_parent, keys))
-        with self._storage.client.connect() as connection:
-            connection.execute(statement(query), placeholders)
-        known = self._known()
-        for each in keys:
-            known.pop((resource_name, each), None)
+        parameters |= _parameters(resource_name, map(_parent, keys))
+        with self._kinto_storage.client.connect() as connection:
+            connection.execute(statement(query), parameters)
+        cache = self._cache()
+        for key in keys:
+            cache.pop((resource_name, key), None)
 
-    def _remember(self, resource_name: str, key: str, row: Row) -> None:
-        self._known()[resource_name, key] = {**row}
-
-    def _known(self) -> dict[tuple[str, str], Row]:
-        """What this transaction has locked or written. Where nothing is a transaction, nothing
-        stays as it is."""
-        if not is_transactional(self._storage):
+    def _cache(self) -> dict[tuple[str, str], Row]:
+        """Return the rows that this transaction has locked or written; none without transactions,
+        for nothing is locked then."""
+        if not is_transactional(self._kinto_storage):
             return {}
         current = transaction.get()
         try:
-            known: dict[tuple[str, str], Row] = current.data(self._storage)
+            cache: dict[tuple[str, str], Row] = current.data(self._kinto_storage)
         except KeyError:
-            known = {}
-            current.set_data(self._storage, known)
-        return known
+            cache = {}
+            current.set_data(self._kinto_storage, cache)
+        return cache
 
 
-def _place(resource_name: str, of_row: str) -> Key:
-    return key(resource_name, _parent(of_row), ROW)
+def _object_key(resource_name: str, key: str) -> Key:
+    return {"resource_name": resource_name, "parent_id": _parent(key), "object_id": ROW}
 
 
-def _places(resource_name: str, parents: Iterable[str]) -> dict[str, Any]:
+def _parameters(resource_name: str, parents: Iterable[str]) -> dict[str, Any]:
     return {"resource_name": resource_name, "object_id": ROW, "parents": [*parents]}
 
 
-def _parent(of_row: str) -> str:
-    # Kinto takes a parent for a pattern when it has a "*", and for a regular expression in memory.
-    return f"{PARENT}/{hashlib.sha256(of_row.encode()).hexdigest()}"
+def _parent(key: str) -> str:
+    # Kinto reads a "*" in a parent_id as a pattern, in memory even as a regular expression.
+    return f"{PARENT}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _content(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in ("id", "last_modified")}
+def _content(found: Object | None) -> Row | None:
+    if found is None:
+        return None
+    return {name: value for name, value in found.items() if name not in ("id", "last_modified")}

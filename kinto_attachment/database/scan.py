@@ -1,8 +1,8 @@
-"""What is read straight from Kinto's tables in PostgreSQL, where its storage interface has no way
-to.
+"""Scans over many objects of Kinto's storage backend, in constant memory.
 
-Kinto's storage lists one parent at a time, and answers with lists. Those who look at everything
-(``kinto-attachment check``, a flush) want one pass in constant memory: a server-side cursor.
+Kinto's storage interface lists the objects of one parent, a page at a time. Whoever needs those of
+all parents (``kinto-attachment check``, a flush) reads PostgreSQL's tables with a server-side
+cursor.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from kinto.core.storage import Filter, Sort
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import COMPARISON, sqlalchemy
 
-# Objects read at a time.
+from kinto_attachment.database.objects import Object
+from kinto_attachment.database.rows import PARENT, Row
+
 PAGE = 500
-# Rows fetched at a time.
-_ROWS = 1000
+"""Objects per page."""
+_FETCHED = 1000
+"""Rows that the cursor fetches at a time."""
 
 _RECORDS = """
 SELECT parent_id || '/records/' || id AS uri, data->'attachment' AS attachment
@@ -27,26 +30,22 @@ SELECT parent_id || '/records/' || id AS uri, data->'attachment' AS attachment
    AND jsonb_typeof(data->'attachment') = 'object'
  ORDER BY parent_id, id
 """
-_OURS = r"""
+_ROWS = """
 SELECT data FROM objects
- WHERE resource_name = :resource_name AND NOT deleted
-   AND parent_id LIKE '\_\_attachments\_\_/%'
-"""
-_UPLOADS = """
-SELECT data FROM objects WHERE resource_name = 'attachments-uploads' AND NOT deleted
+ WHERE resource_name = :resource_name AND NOT deleted AND starts_with(parent_id, :parents)
 """
 
 
 def pages(
-    storage: Any, resource_name: str, parent_id: str, filters: list[Filter] | None = None
-) -> Iterator[dict[str, Any]]:
-    """All the objects of a parent.
+    kinto_storage: Any, resource_name: str, parent_id: str, filters: list[Filter] | None = None
+) -> Iterator[Object]:
+    """Yield all the objects of a parent, reading them page by page.
 
-    A page may be shorter than asked for: ``storage_max_fetch_size`` limits it.
+    Continues after pages shorter than ``PAGE``, which ``storage_max_fetch_size`` may cause.
     """
     rules = None
     while True:
-        page = storage.list_all(
+        page = kinto_storage.list_all(
             resource_name=resource_name,
             parent_id=parent_id,
             filters=filters,
@@ -60,19 +59,19 @@ def pages(
         rules = [[*(filters or []), Filter("id", page[-1]["id"], COMPARISON.GT)]]
 
 
-def is_postgresql(storage: Any) -> bool:
-    """Whether Kinto's ``storage`` is PostgreSQL."""
-    return hasattr(storage, "client")
+def is_postgresql(kinto_storage: Any) -> bool:
+    """Whether Kinto's storage backend is PostgreSQL."""
+    return hasattr(kinto_storage, "client")
 
 
 @contextlib.contextmanager
-def snapshot(storage: Any) -> Iterator[Any]:
-    """A connection of its own: all that is read there is of the moment of the first read.
+def snapshot(kinto_storage: Any) -> Iterator[Any]:
+    """Open a connection on which all queries see the database as of the first one.
 
     https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ
     Raises Kinto's ``BackendError``.
     """
-    engine = storage.client.session_factory().get_bind()
+    engine = kinto_storage.client.session_factory().get_bind()
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with errors(), engine.connect().execution_options(**options) as connection:
         yield connection
@@ -80,7 +79,7 @@ def snapshot(storage: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def errors() -> Iterator[None]:
-    """Raise Kinto's ``BackendError`` where SQLAlchemy raises errors of its own."""
+    """Raise Kinto's ``BackendError`` in place of SQLAlchemy's errors."""
     try:
         yield
     except sqlalchemy.exc.SQLAlchemyError as error:
@@ -89,27 +88,33 @@ def errors() -> Iterator[None]:
 
 
 def records_with_attachment(connection: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The URI and the ``attachment`` of every record that has one, in all buckets.
+    """Yield the URI and the ``attachment`` of every record that has one, in all buckets.
 
-    Records of a collection that is not there any more are among them: Kinto shows them again
-    with the next collection of that name.
+    Includes records of collections that do not exist any more: they reappear with the next
+    collection of that name.
     """
     for row in _stream(connection, _RECORDS):
         yield row.uri, row.attachment
 
 
-def rows_of_ours(connection: Any, resource_name: str) -> Iterator[dict[str, Any]]:
-    """Every row of that name that ``References`` keeps."""
-    for row in _stream(connection, _OURS, resource_name=resource_name):
+def rows(connection: Any, resource_name: str) -> Iterator[Row]:
+    """Yield every row of the plugin with that name."""
+    # Links of earlier versions may have the name, but PARENT itself as their parent.
+    for row in _stream(connection, _ROWS, resource_name=resource_name, parents=f"{PARENT}/"):
         yield row.data
 
 
-def rows_of_uploads(connection: Any) -> Iterator[dict[str, Any]]:
-    """The row of every resumable upload, without its id."""
-    for row in _stream(connection, _UPLOADS):
-        yield row.data
+def current_rows(kinto_storage: Any, resource_name: str) -> Iterator[Row]:
+    """Yield every row of the plugin with that name, in the current transaction, whatever the
+    backend is."""
+    if is_postgresql(kinto_storage):
+        with kinto_storage.client.connect(readonly=True) as connection:
+            yield from rows(connection, resource_name)
+    else:
+        # All of them are in memory anyway.
+        yield from kinto_storage.list_all(resource_name=resource_name, parent_id=f"{PARENT}/*")
 
 
-def _stream(connection: Any, query: str, **placeholders: Any) -> Iterator[Any]:
-    options = {"stream_results": True, "yield_per": _ROWS}
-    yield from connection.execute(sqlalchemy.text(query), placeholders, execution_options=options)
+def _stream(connection: Any, query: str, **parameters: Any) -> Iterator[Any]:
+    options = {"stream_results": True, "yield_per": _FETCHED}
+    yield from connection.execute(sqlalchemy.text(query), parameters, execution_options=options)
