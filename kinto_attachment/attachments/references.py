@@ -1,23 +1,22 @@
-"""Which records hold which file.
+"""Which records hold which file, in two kinds of rows of the plugin in Kinto's storage backend.
 
-Two kinds of rows in Kinto's own storage backend keep that. A *file row*, under the digest of the
-file's name, has what is known of the file and the URIs of the records that hold it; a *holding*,
-under the digest of the record's URI, has the name of the file that the record holds. Rows are only
-ever read by their key, so nothing here slows as files add up.
+A *file row*, found by the file's name, has the file's metadata and the URIs of its holders. A file
+that lost its last holder is marked ``gone`` (deleted, or about to be: copying its metadata is then
+refused) or ``kept`` (see ``keep_old_files``), with the time in milliseconds since 1970.
 
-Files of earlier versions come with what their records said of them, which may be less or more: a
-file row then lacks something (``None``), or has more under ``extra``; a holding has under
-``shown`` what its record alone says.
+A *holding*, found by a record's URI, has the name of the file that the record holds.
 
-``sync()`` makes the rows match a record as it is now. Whoever changes who holds a file locks its
-row first and then looks, so that of two who do it at once the second sees what the first did. The
-row of a file that went stays, marked ``gone``: who copied the record in the meantime is told.
+Rows are only read by their key, so nothing slows down as files add up. Rows migrated from earlier
+versions have what their records had: a file row may lack metadata (``None``) or have more
+(``extra``), and a holding has ``shown`` if its record's metadata differs from the file row's.
+
+Holders of a file change under a lock on its row.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -35,80 +34,92 @@ FILES = "attachments"
 HOLDINGS = "attachments-holdings"
 
 
-class Forgery(Exception):
-    """The record shows something else in the place of the file that it holds."""
+class ModifiedMetadata(Exception):
+    """The record's attachment is not the metadata of the file that it holds."""
 
 
 class FileGone(Exception):
-    """The record shows a file that has been deleted since its metadata was read."""
+    """The record's attachment is the metadata of a file that has been deleted."""
 
 
 class References:
-    """The rows, and what becomes of files when they change."""
+    """Keeps the rows, and schedules the deletion of files that lose their last holder."""
 
-    def __init__(self, storage: Any, settings: Settings, changes: FileChanges) -> None:
-        """``storage`` is Kinto's storage backend."""
-        self._storage = storage
-        self._rows = Rows(storage)
+    def __init__(self, kinto_storage: Any, settings: Settings, changes: FileChanges) -> None:
+        self._kinto_storage = kinto_storage
+        self._rows = Rows(kinto_storage)
         self._settings = settings
         self._changes = changes
 
     def add(self, name: str, metadata: Metadata, holder: Holder) -> None:
-        """Own a new file, which ``holder`` is about to hold."""
+        """Create the row of a new file, before its first ``holder`` is written."""
         self._write_file({"name": name, **asdict(metadata), "holders": [holder.uri]})
 
     def forget(self, name: str) -> None:
-        """Take ``add`` back: no record holds the file."""
+        """Delete the row of a file that no record holds."""
         self._rows.delete(FILES, name)
 
     def file(self, name: str) -> Row | None:
-        """What is known of the file, ``None`` if it is not, and never was, ours."""
+        """Return the file's row, ``None`` if the plugin does not know the file."""
         return self._rows.get(FILES, name)
 
     def record(self, holder: Holder) -> Object | None:
-        """The record as it is now, in this transaction."""
-        return get(self._storage, holder.key)
+        """Return the record as it is in this transaction, ``None`` if it does not exist."""
+        return get(self._kinto_storage, holder.key)
 
     def held_by(self, holder: Holder) -> str | None:
-        """The name of the file that the record holds, as the rows have it."""
+        """Return the name of the file that the record holds, according to its holding."""
         holding = self._rows.get(HOLDINGS, holder.uri)
         return None if holding is None else holding["name"]
 
-    def sync(self, holder: Holder, *, trusted: bool = False) -> None:
-        """Make the rows match the record.
+    def referenced_by(self, holder: Holder) -> str | None:
+        """Return the name of the file that the record references, according to the record."""
+        holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
+        return self._name_of((record or {}).get("attachment"), holding)
 
-        With ``trusted`` any metadata may take the place of the file that the record holds.
-        Raises ``Forgery``, ``FileGone``.
+    def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
+        """Return the ``attachment`` attribute that the record should have, according to the
+        rows."""
+        holding = self._rows.get(HOLDINGS, holder.uri)
+        row = holding and self.file(holding["name"])
+        if not holding or not row:
+            return None
+        metadata = holding.get("shown", _metadata_of(row))
+        return {**metadata, "location": self._settings.location(row["name"])}
+
+    def sync(self, holder: Holder, *, trusted: bool = False) -> None:
+        """Make the rows match the record as it is now.
+
+        With ``trusted``, any metadata may replace that of the file that the record holds.
+        Raises ``ModifiedMetadata``, ``FileGone``.
         """
-        holding, record = self._rows.get_beside(HOLDINGS, holder.uri, holder.key)
+        holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
         held = None if holding is None else holding["name"]
         attachment = (record or {}).get("attachment")
-        if attachment is None:
-            if held is not None:
-                self._release(holder, held)
-            return
         name = self._name_of(attachment, holding)
+        if name == held:
+            return
+        if name is None and attachment is not None and not trusted:
+            raise ModifiedMetadata(holder.uri)
+        # In the order of names: two records may swap their files.
+        for each in sorted(filter(None, {name, held})):
+            self._locked_file(each)
+        if name is not None:
+            self._add_holder(name, holder)
+        if held is not None:
+            self._remove_holder(held, holder)
         if name is None:
-            if held is not None:
-                if not trusted:
-                    raise Forgery(holder.uri)
-                self._release(holder, held)
-        elif name != held:
-            # Two records that swap their files lock both in one order.
-            for each in sorted({name, held or name}):
-                self._locked_file(each)
-            self._hold(holder, name)
-            if held is not None:
-                self._let_go(holder, held)
+            self._rows.delete(HOLDINGS, holder.uri)
 
     def release_many(self, holders: Collection[Holder]) -> None:
-        """The records do not hold a file any more."""
-        if not is_transactional(self._storage):
-            # One by one: others may write to the same rows between reading and writing one.
+        """Release the files of records that are deleted, or about to be."""
+        if not is_transactional(self._kinto_storage):
+            # One by one: without locks, a row should be written soon after it was read.
             for holder in holders:
                 held = self.held_by(holder)
                 if held is not None:
-                    self._release(holder, held)
+                    self._remove_holder(held, holder)
+                    self._rows.delete(HOLDINGS, holder.uri)
             return
         by_uri = {holder.uri: holder for holder in holders}
         holdings = self._rows.get_many(HOLDINGS, by_uri)
@@ -116,40 +127,74 @@ class References:
             return
         rows = self._rows.many_locked(FILES, {row["name"] for row in holdings.values()})
         for uri, holding in holdings.items():
-            # Without one, see _let_go().
+            # Without a row, see _remove_holder().
             if row := rows.get(holding["name"]):
-                self._take_from(by_uri[uri], row)
+                self._drop_holder(row, by_uri[uri])
         self._rows.replace_many(FILES, rows)
         self._rows.delete_many(HOLDINGS, holdings)
 
-    def shown_by(self, holder: Holder) -> str | None:
-        """The name of the file of ours that the record shows, whatever the rows have."""
-        holding, record = self._rows.get_beside(HOLDINGS, holder.uri, holder.key)
-        return self._name_of((record or {}).get("attachment"), holding)
+    def repair(self, name: str, suspects: Iterable[Holder]) -> None:
+        """Make the row of a file match the records that it names, and ``suspects``; likewise their
+        holdings.
 
-    def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
-        """The ``attachment`` attribute that the record should have, as the rows have it."""
-        holding = self._rows.get(HOLDINGS, holder.uri)
-        row = holding and self.file(holding["name"])
-        if not holding or not row:
-            return None
-        shown = holding.get("shown", _shown_by_holders(row))
-        return {**shown, "location": self._settings.location(row["name"])}
+        Deletes no file and restores none: a row without holders is marked ``kept`` or ``gone``.
+        """
+        row = self._locked_file(name)
+        named = [] if row is None else [Holder.at(uri) for uri in row["holders"]]
+        candidates = {*suspects, *named}
+        holders = {holder for holder in candidates if self.referenced_by(holder) == name}
+        for holder in candidates:
+            held = self.held_by(holder)
+            if holder in holders:
+                if held != name:
+                    self._write_holding(holder, name)
+            elif held == name:
+                self._rows.delete(HOLDINGS, holder.uri)
+        if row is None:
+            return
+        row["holders"] = sorted(holder.uri for holder in holders)
+        if holders:
+            row.pop("kept", None)
+            row.pop("gone", None)
+        elif "kept" not in row and "gone" not in row:
+            keep = any(self._keeps_old_files(holder) for holder in named)
+            row["kept" if keep else "gone"] = msec_time()
+        self._write_file(row)
+
+    def mark_gone(self, name: str) -> bool:
+        """Mark a file as ``gone`` before it is deleted, unless one of its holders references it.
+
+        Returns whether the file may be deleted, which one without a row may.
+        """
+        row = self._locked_file(name)
+        if row is None:
+            return True
+        if any(self.referenced_by(Holder.at(uri)) == name for uri in row["holders"]):
+            return False
+        row.pop("kept", None)
+        self._write_file({**row, "holders": [], "gone": msec_time()})
+        return True
+
+    def forget_gone(self, name: str) -> None:
+        """Delete the row of a file that is ``gone``, unless the name is in use again."""
+        row = self._locked_file(name)
+        if row is not None and "gone" in row:
+            self._rows.delete(FILES, name)
 
     def _name_of(self, attachment: Any, holding: Row | None) -> str | None:
-        """The file of ours that ``attachment`` is exactly the metadata of, in any record, or in
-        the one of ``holding``."""
+        """Return the name of the file whose metadata equals ``attachment``, the attribute of the
+        record that ``holding`` belongs to."""
         if not isinstance(attachment, dict):
             return None
         for name in self._settings.relative_names(attachment.get("location")):
             row = self.file(name)
-            if row and is_metadata_of(attachment, row, holding):
+            if row and metadata_matches(attachment, row, holding):
                 return name
         return None
 
-    def _hold(self, holder: Holder, name: str) -> None:
+    def _add_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
-        if row is None or ("gone" in row and not self._changes.spare(name)):
+        if row is None or ("gone" in row and not self._changes.revoke_deletion(name)):
             raise FileGone(name)
         if holder.uri not in row["holders"] or "gone" in row or "kept" in row:
             row.pop("gone", None)
@@ -158,27 +203,22 @@ class References:
             self._write_file(row)
         self._write_holding(holder, name)
 
-    def _release(self, holder: Holder, held: str) -> None:
-        """The record does not hold that file any more, nor another."""
-        self._let_go(holder, held)
-        self._rows.delete(HOLDINGS, holder.uri)
-
-    def _let_go(self, holder: Holder, name: str) -> None:
+    def _remove_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
         if row is None:
-            # Somebody emptied the tables: whose file this is cannot be told any more.
+            # The rows were emptied by hand: the other holders are not known any more.
             return
-        self._take_from(holder, row)
+        self._drop_holder(row, holder)
         self._write_file(row)
 
-    def _take_from(self, holder: Holder, row: Row) -> None:
-        """Change the row of a file that ``holder`` has held."""
+    def _drop_holder(self, row: Row, holder: Holder) -> None:
+        """Take the holder out of a locked row, which the caller writes."""
         name = row["name"]
         row["holders"] = [uri for uri in row["holders"] if uri != holder.uri]
         if self._keeps_old_files(holder):
-            self._changes.keepers.add(name)
+            self._changes.kept.add(name)
         if not row["holders"]:
-            if name in self._changes.keepers:
+            if name in self._changes.kept:
                 row["kept"] = msec_time()
             else:
                 row["gone"] = msec_time()
@@ -197,23 +237,23 @@ class References:
         self._rows.put(FILES, row["name"], row)
 
 
-def is_metadata_of(attachment: dict[str, Any], row: Row, holding: Row | None) -> bool:
-    """Whether ``attachment`` is exactly the metadata of the file of ``row``, wherever it says that
-    it is; ``holding`` is that of its record, if there is one."""
+def metadata_matches(attachment: dict[str, Any], row: Row, holding: Row | None) -> bool:
+    """Whether a record's ``attachment`` equals the metadata of the file of ``row``, or what the
+    record's own ``holding`` has of it. Locations are not compared."""
     metadata = {key: value for key, value in attachment.items() if key != "location"}
-    if _is_same(metadata, _shown_by_holders(row)):
+    if _equal_as_json(metadata, _metadata_of(row)):
         return True
     own = holding.get("shown") if holding and holding["name"] == row["name"] else None
-    return own is not None and _is_same(metadata, own)
+    return own is not None and _equal_as_json(metadata, own)
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    # In Python, though not in JSON, 1 is equal to 1.0 and to true.
+def _equal_as_json(one: Any, other: Any) -> bool:
+    # In Python, unlike JSON, 1 equals 1.0 and True.
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _shown_by_holders(row: Row) -> dict[str, Any]:
-    """The ``attachment`` attribute of the file's holders, without its location."""
+def _metadata_of(row: Row) -> dict[str, Any]:
+    """Return the ``attachment`` attribute of the file's holders, without its location."""
     known = {field.name: row[field.name] for field in fields(Metadata)}
-    shown = {key: value for key, value in known.items() if value is not None}
-    return {**shown, **row.get("extra", {})}
+    given = {key: value for key, value in known.items() if value is not None}
+    return {**given, **row.get("extra", {})}

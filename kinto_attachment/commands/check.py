@@ -17,8 +17,12 @@ from typing import Any
 
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.commands.inventory import Inventory
+from kinto_attachment.commands.options import add_file_options
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Site
+
+Finding = tuple[str, dict[str, Any]]
+"""A sentence for people, and fields for machines."""
 
 _MISMATCHES = {
     "named": "the row of {name} names {uri}, which does not hold it",
@@ -30,17 +34,30 @@ _MISMATCHES = {
 }
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "--hash", action="store_true", help="read every file, and compare its SHA-256"
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="make the plugin's rows match the records; files and records are not touched",
+    )
+    add_file_options(parser)
+
+
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
-    """Check, and tell. Returns whether all is well."""
+    """Report what is wrong; return whether all is well."""
     started = datetime.now(timezone.utc)
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
-        counts["files missing"] = _tell(report, _missing(site, inventory))
-        counts["files that differ"] = _tell(report, _different(site, inventory, options.hash))
-        unreferenced = _tell(report, _unreferenced(inventory, started - options.older_than))
-        counts["files unreferenced"] = unreferenced
-        counts["rows that differ"] = _tell(report, _mismatches(inventory))
-        wrong = counts["files missing"] + counts["files that differ"] + unreferenced
+        counts["files missing"] = _add(report, _missing(site, inventory))
+        counts["files that differ"] = _add(report, _different(site, inventory, options.hash))
+        orphans = _add(report, _orphans(inventory, started - options.older_than))
+        counts["files unreferenced"] = orphans
+        counts["rows that differ"] = _add(report, _mismatches(inventory))
+        wrong = counts["files missing"] + counts["files that differ"] + orphans
         if options.repair:
             counts["rows repaired"] = _repair(site, inventory)
         else:
@@ -49,7 +66,8 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     return not wrong
 
 
-def _tell(report: Report, findings: Iterable[tuple[str, dict[str, Any]]]) -> int:
+def _add(report: Report, findings: Iterable[Finding]) -> int:
+    """Add findings to the report; return how many."""
     count = 0
     for sentence, fields in findings:
         report.finding(sentence, **fields)
@@ -57,30 +75,28 @@ def _tell(report: Report, findings: Iterable[tuple[str, dict[str, Any]]]) -> int
     return count
 
 
-def _missing(site: Site, inventory: Inventory) -> Iterator[tuple[str, dict[str, Any]]]:
+def _missing(site: Site, inventory: Inventory) -> Iterator[Finding]:
     for uri, name, attachment in inventory.missing():
-        # It may have been replaced since the records were read: the file first, then the record.
-        if not site.files.exists(name) and _still_shows(site, uri, attachment):
+        # The record is read again after the file: it may have another one by now.
+        if not site.files.exists(name) and _is_current(site, uri, attachment):
             yield (
                 f"{uri}: {name} is not stored",
                 {"problem": "missing", "record": uri, "name": name},
             )
 
 
-def _different(
-    site: Site, inventory: Inventory, with_hash: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _different(site: Site, inventory: Inventory, with_hash: bool) -> Iterator[Finding]:
     for name, records, size in progress(inventory.stored(), "contents"):
         digest = None
         if with_hash:
             try:
                 digest = _digest(site, name)
             except FileNotFoundError:
-                continue  # Deleted since, with its last record.
+                continue  # Deleted since the records were read.
         for uri, attachment in records:
             for key, stored in (("size", size), ("hash", digest)):
                 shown = attachment.get(key)
-                if stored is None or shown == stored or not _still_shows(site, uri, attachment):
+                if stored is None or shown == stored or not _is_current(site, uri, attachment):
                     continue
                 yield (
                     f"{uri}: {name} has {key} {stored}, not {shown}",
@@ -94,8 +110,8 @@ def _different(
                 )
 
 
-def _unreferenced(inventory: Inventory, before: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
-    for file in inventory.unreferenced(before):
+def _orphans(inventory: Inventory, before: datetime) -> Iterator[Finding]:
+    for file in inventory.orphans(before):
         if file.kept is None:
             yield (
                 f"{file.name} is referenced by no record",
@@ -103,7 +119,7 @@ def _unreferenced(inventory: Inventory, before: datetime) -> Iterator[tuple[str,
             )
 
 
-def _mismatches(inventory: Inventory) -> Iterator[tuple[str, dict[str, Any]]]:
+def _mismatches(inventory: Inventory) -> Iterator[Finding]:
     for name, uri, way in inventory.mismatches():
         yield (
             _MISMATCHES[way].format(name=name, uri=uri),
@@ -114,15 +130,16 @@ def _mismatches(inventory: Inventory) -> Iterator[tuple[str, dict[str, Any]]]:
 def _repair(site: Site, inventory: Inventory) -> int:
     count = 0
     for name, group in groupby(inventory.mismatches(), key=itemgetter(0)):
-        with site.rows() as rows:
-            rows.mend(name, [Holder.at(uri) for _, uri, _ in group if uri is not None])
+        with site.references() as references:
+            references.repair(name, [Holder.at(uri) for _, uri, _ in group if uri is not None])
         count += 1
     return count
 
 
-def _still_shows(site: Site, uri: str, attachment: dict[str, Any]) -> bool:
-    with site.rows() as rows:
-        record = rows.record(Holder.at(uri))
+def _is_current(site: Site, uri: str, attachment: dict[str, Any]) -> bool:
+    """Whether the record still has this attachment."""
+    with site.references() as references:
+        record = references.record(Holder.at(uri))
     return record is not None and record.get("attachment") == attachment
 
 

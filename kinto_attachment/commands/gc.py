@@ -13,53 +13,71 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar
 
-from kinto_attachment.commands.inventory import Inventory, Unreferenced
+from kinto_attachment.commands.inventory import Inventory, Orphan
+from kinto_attachment.commands.options import add_file_options, age
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Refused, Site, matcher
-from kinto_attachment.migrations import waiting_links
+from kinto_attachment.migrations import pending_links
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.resumable import IncompleteUpload
 from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
 
-# Rows that are locked at a time.
 _BATCH = 100
+"""Rows locked at a time."""
 
 _Item = TypeVar("_Item")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--delete", action="store_true", help="delete; without it, only tell")
+    parser.add_argument(
+        "--kept-older-than",
+        metavar="AGE",
+        type=age,
+        help="delete also files that keep_old_files has kept for longer than that (30d)",
+    )
+    add_file_options(parser)
+
+
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
-    """Delete, or tell. Returns whether nothing failed. Raises ``Refused``."""
-    if waiting := waiting_links(site.kinto_storage):
+    """Delete, or report what would be deleted; return whether nothing failed.
+
+    Raises ``Refused``.
+    """
+    if pending := pending_links(site.kinto_storage):
         raise Refused(
-            f"{waiting} attachments of an earlier version of kinto-attachment have not been taken"
+            f"{pending} attachments of an earlier version of kinto-attachment have not been taken"
             " over: run kinto migrate first."
         )
     started = datetime.now(timezone.utc)
-    collector = _Collector(site, report) if options.delete else _Teller(report)
-    collector.end(UnfinishedUploads(site.kinto_storage).expired())
+    collection = _Deletion(site, report) if options.delete else _DryRun(report)
+    collection.cancel_uploads(UnfinishedUploads(site.kinto_storage).expired())
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
-        collector.collect(_doomed(inventory, started, options))
-        collector.forget(inventory.gone(started - options.older_than))
-        collector.abort(_abandoned(site, inventory, started, options))
-    counts |= collector.counts
-    report.close(counts, ok=not collector.failed)
-    return not collector.failed
+        collection.delete_files(_deletable(inventory, started, options))
+        collection.forget_rows(inventory.gone(started - options.older_than))
+        collection.abort_uploads(_orphaned_uploads(site, inventory, started, options))
+    counts |= collection.counts
+    report.close(counts, ok=not collection.failed)
+    return not collection.failed
 
 
-def _doomed(
+def _deletable(
     inventory: Inventory, started: datetime, options: argparse.Namespace
-) -> Iterator[Unreferenced]:
-    for file in inventory.unreferenced(started - options.older_than):
+) -> Iterator[Orphan]:
+    """Yield orphans, but not those that are still kept."""
+    for file in inventory.orphans(started - options.older_than):
         if file.kept is None or (
             options.kept_older_than and file.kept < started - options.kept_older_than
         ):
             yield file
 
 
-def _abandoned(
+def _orphaned_uploads(
     site: Site, inventory: Inventory, started: datetime, options: argparse.Namespace
 ) -> Iterator[IncompleteUpload]:
+    """Yield the storage's incomplete uploads that no resumable upload needs."""
     is_excluded = matcher(options.exclude)
     for upload in site.files.incomplete():
         if upload.started < started - options.older_than and not (
@@ -68,8 +86,8 @@ def _abandoned(
             yield upload
 
 
-class _Teller:
-    """Tells what would be deleted."""
+class _DryRun:
+    """Reports what would be deleted."""
 
     failed = 0
 
@@ -77,19 +95,19 @@ class _Teller:
         self._report = report
         self.counts = {"files to delete": 0, "bytes to delete": 0}
 
-    def end(self, uploads: Iterable[Unfinished]) -> None:
+    def cancel_uploads(self, uploads: Iterable[Unfinished]) -> None:
         self.counts["uploads to end"] = sum(1 for _ in uploads)
 
-    def collect(self, doomed: Iterable[Unreferenced]) -> None:
-        for file in doomed:
+    def delete_files(self, orphans: Iterable[Orphan]) -> None:
+        for file in orphans:
             self.counts["files to delete"] += 1
             self.counts["bytes to delete"] += file.size
             self._report.finding(f"{file.name} would be deleted", **_fields(file), deleted=False)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget_rows(self, names: Iterable[str]) -> None:
         self.counts["rows to forget"] = sum(1 for _ in names)
 
-    def abort(self, uploads: Iterable[IncompleteUpload]) -> None:
+    def abort_uploads(self, uploads: Iterable[IncompleteUpload]) -> None:
         self.counts["uploads to abort"] = 0
         for upload in uploads:
             self.counts["uploads to abort"] += 1
@@ -97,8 +115,8 @@ class _Teller:
             self._report.finding(sentence, **_fields_of(upload), aborted=False)
 
 
-class _Collector:
-    """Deletes."""
+class _Deletion:
+    """Deletes, and reports it."""
 
     def __init__(self, site: Site, report: Report) -> None:
         self._site = site
@@ -106,28 +124,32 @@ class _Collector:
         self.counts = {"files deleted": 0, "bytes deleted": 0, "rows forgotten": 0}
         self.failed = 0
 
-    def end(self, uploads: Iterable[Unfinished]) -> None:
+    def cancel_uploads(self, uploads: Iterable[Unfinished]) -> None:
+        """Cancel resumable uploads."""
         self.counts["uploads ended"] = 0
         for upload in uploads:
-            self._site.end(upload)
+            self._site.cancel(upload)
             self.counts["uploads ended"] += 1
 
-    def collect(self, doomed: Iterable[Unreferenced]) -> None:
-        for batch in _batches(progress(doomed, "deleted")):
-            # Committed first: who copies a record from now on is told that its file is gone.
-            with self._site.rows() as rows:
-                condemned = {file.name: file for file in batch if rows.condemn(file.name)}
-            for name, error in self._site.files.delete_many(condemned):
-                self._tell(condemned[name], error)
+    def delete_files(self, orphans: Iterable[Orphan]) -> None:
+        """Delete files that no record references by now."""
+        for batch in _batches(progress(orphans, "deleted")):
+            # Committed before files are deleted: from then on, no record can become a holder.
+            with self._site.references() as references:
+                marked = {file.name: file for file in batch if references.mark_gone(file.name)}
+            for name, error in self._site.files.delete_many(marked):
+                self._report_file(marked[name], error)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget_rows(self, names: Iterable[str]) -> None:
+        """Delete the rows of files that were deleted."""
         for batch in _batches(names):
-            with self._site.rows() as rows:
+            with self._site.references() as references:
                 for name in batch:
-                    rows.bury(name)
+                    references.forget_gone(name)
             self.counts["rows forgotten"] += len(batch)
 
-    def abort(self, uploads: Iterable[IncompleteUpload]) -> None:
+    def abort_uploads(self, uploads: Iterable[IncompleteUpload]) -> None:
+        """Abort incomplete uploads in the storage."""
         self.counts["uploads aborted"] = 0
         for upload in uploads:
             try:
@@ -142,7 +164,7 @@ class _Collector:
                 fields = {"aborted": True}
             self._report.finding(sentence, **_fields_of(upload), **fields)
 
-    def _tell(self, file: Unreferenced, error: StorageUnavailable | None) -> None:
+    def _report_file(self, file: Orphan, error: StorageUnavailable | None) -> None:
         if error is None:
             self.counts["files deleted"] += 1
             self.counts["bytes deleted"] += file.size
@@ -153,7 +175,7 @@ class _Collector:
             self._report.finding(sentence, **_fields(file), deleted=False, error=str(error))
 
 
-def _fields(file: Unreferenced) -> dict[str, Any]:
+def _fields(file: Orphan) -> dict[str, Any]:
     return {"name": file.name, "size": file.size, "kept": file.kept is not None}
 
 

@@ -22,6 +22,7 @@ from pyramid.scripting import prepare
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.references import References
+from kinto_attachment.commands.options import base_url
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.database.objects import lock
@@ -30,12 +31,33 @@ from kinto_attachment.http.multipart import FILE
 
 logger = logging.getLogger(__name__)
 
-# Records written in one transaction.
 _BATCH = 100
+"""Records written in one transaction."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "--from",
+        dest="former",
+        type=base_url,
+        metavar="URL",
+        required=True,
+        help="what locations start with now; empty: relative locations",
+    )
+    parser.add_argument(
+        "--to",
+        dest="base_url",
+        type=base_url,
+        metavar="URL",
+        required=True,
+        help="what they should start with: base_url of the settings, or empty",
+    )
+    parser.add_argument("--write", action="store_true", help="write; without it, only tell")
 
 
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
-    """Rewrite, or tell. Returns whether nothing failed. Raises ``Refused``."""
+    """Rewrite locations, or report which; return whether nothing failed. Raises ``Refused``."""
     rebase = _Rebase(site, options.former, options.base_url)
     counts = {"records to write": 0}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as uris:
@@ -57,10 +79,10 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
 
 
 class _Rebase:
-    """Locations that start with ``former`` are to start with ``base_url``."""
+    """Replaces ``former`` by ``base_url`` at the start of locations."""
 
     def __init__(self, site: Site, former: str, base_url: str) -> None:
-        """Raises ``Refused`` if the server would not know its files under ``base_url``."""
+        """Raises ``Refused`` if the server does not have ``base_url`` in its settings."""
         settings = site.settings
         known = {"", settings.base_url, settings.extra_base_url, *settings.former_base_urls}
         if base_url not in known:
@@ -69,7 +91,7 @@ class _Rebase:
                 f" empty: the server would not know its own files at {base_url!r}."
             )
         self._registry = site.registry
-        self._storage = site.kinto_storage
+        self._kinto_storage = site.kinto_storage
         self._references = References(site.kinto_storage, settings, FileChanges(site.files))
         self._former = former
         self._base_url = base_url
@@ -77,19 +99,19 @@ class _Rebase:
         self.failed = 0
 
     def location(self, attachment: dict[str, Any]) -> str | None:
-        """What the location should be, ``None`` if it stays."""
+        """Return the new location of an attachment, ``None`` if it stays."""
         location = attachment.get("location")
         if not isinstance(location, str) or not location.startswith(self._former):
             return None
         if self._former == "" and (location.startswith("/") or "://" in location):
             return None
-        # Where the new one is longer than the former (/files/ and /files/v2/).
+        # Rewritten before: ``base_url`` may begin with ``former`` (/files/v2/ and /files/).
         if self._base_url.startswith(self._former) and location.startswith(self._base_url):
             return None
         return f"{self._base_url}{location.removeprefix(self._former)}"
 
     def write(self, uris: Iterable[str]) -> None:
-        """Rewrite the records, in the order of their collections."""
+        """Rewrite records, which come sorted by collection."""
         for parent_id, group in groupby(map(Holder.at, uris), key=lambda holder: holder.parent_id):
             while batch := list(islice(group, _BATCH)):
                 self._write_batch(parent_id, batch)
@@ -97,7 +119,7 @@ class _Rebase:
     def _write_batch(self, parent_id: str, holders: list[Holder]) -> None:
         request = Request.blank(f"/{self._registry.route_prefix}{parent_id}/records")
         request.matchdict = {}
-        # As other plugins name themselves in the history: plugin:kinto-attachment.
+        # History then has plugin:kinto-attachment as the user, as with other plugins.
         request.authn_type, request.selected_userid = "plugin", "kinto-attachment"
         with prepare(request, self._registry):
             try:
@@ -106,14 +128,14 @@ class _Rebase:
                     for event in request.get_resource_events():
                         self._registry.notify(event)
             except Exception:
-                # Whatever others raise who follow what happens to records.
+                # Subscribers of other plugins may raise anything.
                 logger.exception("%d records of %s were not written.", len(holders), parent_id)
                 self.failed += len(holders)
                 return
             self.written += written
-            self._tell_after(request)
+            self._notify_after_commit(request)
 
-    def _tell_after(self, request: Any) -> None:
+    def _notify_after_commit(self, request: Any) -> None:
         for event in request.get_resource_events(after_commit=True):
             try:
                 self._registry.notify(event)
@@ -122,8 +144,8 @@ class _Rebase:
         transaction.abort()
 
     def _write(self, request: Any, holder: Holder) -> bool:
-        """Rewrite one record as it is now, unless it shows something else meanwhile."""
-        lock(self._storage, "record", holder.parent_id, holder.record_id)
+        """Rewrite one record, unless its location does not need it any more."""
+        lock(self._kinto_storage, "record", holder.parent_id, holder.record_id)
         record = self._references.record(holder)
         attachment = (record or {}).get(FILE)
         if record is None or not isinstance(attachment, dict):
@@ -133,7 +155,7 @@ class _Rebase:
             return False
         rebased = {**record, FILE: {**attachment, "location": location}}
         del rebased["last_modified"]
-        rebased = self._storage.update(
+        rebased = self._kinto_storage.update(
             resource_name="record",
             parent_id=holder.parent_id,
             object_id=holder.record_id,

@@ -1,4 +1,4 @@
-"""What a command tells: findings as they come, a table of counts, or all of it as JSON."""
+"""The output of a command: findings as they come, then a table of counts; or all of it as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Item = TypeVar("_Item")
 
 
 class Report:
-    """Writes to ``output``: text for people, or one JSON object, without keeping findings."""
+    """Writes text for people, or one JSON object, to ``output``; keeps no findings in memory."""
 
     def __init__(self, command: str, *, as_json: bool, output: TextIO | None = None) -> None:
         self._json = as_json
@@ -23,16 +23,16 @@ class Report:
             self._write(f'{{"command": {json.dumps(command)}, "findings": [')
 
     def finding(self, sentence: str, **fields: Any) -> None:
-        """Tell one thing: a sentence for people, ``fields`` for machines."""
+        """Write one finding: the sentence for people, or ``fields`` as JSON."""
         if self._json:
             self._write(f"{',' if self._found else ''}\n{json.dumps(fields)}")
         else:
-            # What the progress bar has written must not be mixed with it.
+            # Keeps the progress bar and the sentence apart.
             tqdm.write(sentence, file=self._output)
         self._found += 1
 
     def close(self, counts: dict[str, int], *, ok: bool) -> None:
-        """Tell how many there were of what, and whether all is well."""
+        """Write the counts; in JSON also whether all is well."""
         if self._json:
             rest = json.dumps({"counts": counts, "ok": ok})
             self._write(f"\n], {rest.removeprefix('{')}\n")
@@ -48,6 +48,6 @@ class Report:
 
 
 def progress(items: Iterable[_Item], title: str) -> Iterable[_Item]:
-    """Go through ``items``, with a progress bar if standard error is a terminal."""
+    """Iterate over ``items`` with a progress bar, if standard error is a terminal."""
     bar: Iterable[_Item] = tqdm(items, desc=title, unit="", leave=False, disable=None)
     return bar

@@ -1,19 +1,18 @@
-"""What the commands work on: Kinto's storage, the file storage, and the settings of one server."""
+"""One server's records, files and settings, as the commands work on them."""
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import transaction
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.attachments.file_changes import FileChanges
-from kinto_attachment.commands.housekeeping import Housekeeping
-from kinto_attachment.commands.inventory import Inventory
-from kinto_attachment.commands.report import progress
+from kinto_attachment.attachments.references import References
+from kinto_attachment.commands.inventory import Inventory, take_inventory
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
@@ -21,14 +20,14 @@ from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
 
 
 class Refused(Exception):
-    """Why the command does not run, and what to change."""
+    """The command cannot run; the message says what to change."""
 
 
 class Site:
-    """A server's storages, seen from a process of one's own."""
+    """Gives access to a server's storages from a process beside it."""
 
     def __init__(self, registry: Any) -> None:
-        """Raises ``Refused`` unless all of the server's records can be read from here."""
+        """Raises ``Refused`` unless all the server's records can be read from here."""
         self.registry = registry
         self.kinto_storage = registry.storage
         if not is_postgresql(self.kinto_storage):
@@ -41,30 +40,25 @@ class Site:
         self.settings: Settings = registry.attachment_settings
         self.files: FileStorage = registry.getUtility(IFileStorage)
 
-    @contextlib.contextmanager
-    def inventory(self, excluded: Sequence[str]) -> Iterator[Inventory]:
-        """What is there now, without files whose names match one of ``excluded``."""
-        with Inventory() as inventory:
-            inventory.take(
-                self.kinto_storage, self.settings, self.files, matcher(excluded), progress
-            )
-            yield inventory
+    def inventory(self, excluded: Sequence[str]) -> AbstractContextManager[Inventory]:
+        """Take an inventory, marking files whose names match one of ``excluded``."""
+        return take_inventory(self.kinto_storage, self.settings, self.files, matcher(excluded))
 
-    @contextlib.contextmanager
-    def rows(self) -> Iterator[Housekeeping]:
-        """The rows, in a transaction of their own. No file follows it."""
+    @contextmanager
+    def references(self) -> Iterator[References]:
+        """Open the rows in a transaction of their own, which deletes no files."""
         with transaction.manager:
-            yield Housekeeping(self.kinto_storage, self.settings, FileChanges(self.files))
+            yield References(self.kinto_storage, self.settings, FileChanges(self.files))
 
-    def end(self, upload: Unfinished) -> None:
-        """Cancel a resumable upload, with what is stored of it."""
+    def cancel(self, upload: Unfinished) -> None:
+        """Cancel a resumable upload, and delete what is stored of it."""
         with transaction.manager:
-            rows = UnfinishedUploads(self.kinto_storage)
-            rows.cancel(upload, FileChanges.current(self.files))
+            uploads = UnfinishedUploads(self.kinto_storage)
+            uploads.cancel(upload, FileChanges.current(self.files))
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Tells whether a name matches one of ``patterns``, as a shell understands them."""
+    """Return a function that matches names against shell ``patterns``."""
 
     def matches(name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

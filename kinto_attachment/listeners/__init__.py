@@ -1,1 +1,1 @@
-"""What others do to records, collections and buckets, and what follows for files."""
+"""Subscribers: what follows for files when records, collections and buckets change."""

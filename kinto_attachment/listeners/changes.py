@@ -1,7 +1,7 @@
-"""What happens to files when others change or delete records, collections and buckets.
+"""Keep rows and files in step with records, collections and buckets, whoever changes them.
 
-Kinto merges the events of a batch and loses their order, so an event only names what to look at:
-each record is read again, and the rows are made to match it.
+Kinto merges the events of a batch and loses their order. So an event only names the objects to
+look at: each record is read again, and the rows are made to match it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.references import FileGone, Forgery, References
+from kinto_attachment.attachments.references import FileGone, ModifiedMetadata, References
 from kinto_attachment.database.objects import is_transactional, lock
 from kinto_attachment.database.scan import PAGE, pages
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.tus.store import UnfinishedUploads
 
 _REFUSALS = {
-    Forgery: (
+    ModifiedMetadata: (
         HTTPBadRequest,
         ERRORS.INVALID_POSTED_DATA,
         "Attachment metadata cannot be modified.",
@@ -54,80 +54,79 @@ def register(config: Any) -> None:
 
 
 def on_records_changed(event: Any) -> None:
-    """Records were created, changed or deleted, by whomever."""
+    """Follow records that were created, updated or deleted."""
     references = _references(event.request)
     trusted = _is_trusted(event.request)
     bucket_id, collection_id = event.payload["bucket_id"], event.payload["collection_id"]
     holders = [Holder(bucket_id, collection_id, record_id) for record_id in _ids(event)]
     if event.payload["action"] == ACTIONS.DELETE.value:
-        _cancel_uploads_of(event.request, holders)
+        _cancel_uploads_to(event.request, holders)
         if len(holders) > 1:
             holders = _release_deleted(event.request, references, holders)
     for holder in holders:
         try:
             references.sync(holder, trusted=trusted)
-        except (Forgery, FileGone) as refusal:
+        except (ModifiedMetadata, FileGone) as refusal:
             _restore(event.request, references, holder)
             answer, errno, message = _REFUSALS[type(refusal)]
             raise http_error(answer(), errno=errno, message=message) from None
 
 
 def on_collections_deleted(event: Any) -> None:
-    """Collections were deleted, and their records are about to."""
+    """Delete the records of collections that were deleted, and release their files."""
     for collection_id in _ids(event):
-        _release_collection(event.request, event.payload["bucket_id"], collection_id)
+        _delete_records(event.request, event.payload["bucket_id"], collection_id)
 
 
 def on_buckets_deleted(event: Any) -> None:
-    """Buckets were deleted, and their collections and records are about to."""
-    storage = event.request.registry.storage
+    """Delete the records of buckets that were deleted, and release their files."""
+    kinto_storage = event.request.registry.storage
     for bucket_id in _ids(event):
-        bucket_uri = f"/buckets/{bucket_id}"
-        for collection in pages(storage, "collection", bucket_uri):
-            _release_collection(event.request, bucket_id, collection["id"])
+        for collection in pages(kinto_storage, "collection", f"/buckets/{bucket_id}"):
+            _delete_records(event.request, bucket_id, collection["id"])
 
 
-def _release_collection(request: Any, bucket_id: str, collection_id: str) -> None:
-    """Let go of every file in a collection, and remove its records.
+def _delete_records(request: Any, bucket_id: str, collection_id: str) -> None:
+    """Delete all the records of a collection, and release their files.
 
-    Kinto's own removal stops at ``storage_max_fetch_size``, and what it leaves comes back with a
-    collection of the same name.
+    Kinto itself would stop at ``storage_max_fetch_size``, and the rest would reappear with the
+    next collection of that name.
     """
-    storage = request.registry.storage
+    kinto_storage = request.registry.storage
     references = _references(request)
     collection_uri = f"/buckets/{bucket_id}/collections/{collection_id}"
-    # An upload that is about to write in there finishes first, or finds the collection gone.
-    lock(storage, "collection", f"/buckets/{bucket_id}", collection_id)
+    # An upload that is about to write its record finishes first, or finds the collection gone.
+    lock(kinto_storage, "collection", f"/buckets/{bucket_id}", collection_id)
     has_file = [Filter(FILE, True, COMPARISON.HAS)]
-    records = pages(storage, "record", collection_uri, has_file)
+    records = pages(kinto_storage, "record", collection_uri, has_file)
     holders = (Holder(bucket_id, collection_id, record["id"]) for record in records)
     while some := list(islice(holders, PAGE)):
         references.release_many(some)
     _cancel_uploads(request, f"{collection_uri}/*")
-    while storage.delete_all(
+    while kinto_storage.delete_all(
         resource_name="record", parent_id=collection_uri, limit=PAGE, with_deleted=False
     ):
         pass
 
 
 def _release_deleted(request: Any, references: References, holders: list[Holder]) -> list[Holder]:
-    """Let go of the files of records that one request has deleted.
+    """Release the files of records of one collection that one request has deleted.
 
-    Returns those that are there again: in a batch they may be.
+    Returns those that exist again, as in a batch they may.
     """
-    storage, parent_id = request.registry.storage, holders[0].parent_id
-    again = []
+    kinto_storage, parent_id = request.registry.storage, holders[0].parent_id
+    existing = []
     for first in range(0, len(holders), PAGE):
         some = {holder.record_id: holder for holder in holders[first : first + PAGE]}
-        is_one = [Filter("id", [*some], COMPARISON.IN)]
-        for record in pages(storage, "record", parent_id, is_one):
-            again.append(some.pop(record["id"]))
+        has_id = [Filter("id", [*some], COMPARISON.IN)]
+        for record in pages(kinto_storage, "record", parent_id, has_id):
+            existing.append(some.pop(record["id"]))
         references.release_many(some.values())
-    return again
+    return existing
 
 
-def _cancel_uploads_of(request: Any, holders: list[Holder]) -> None:
-    """End what is being uploaded to records of one collection."""
+def _cancel_uploads_to(request: Any, holders: list[Holder]) -> None:
+    """Cancel the resumable uploads to records of one collection."""
     if len(holders) == 1:
         _cancel_uploads(request, holders[0].uri)
     else:
@@ -136,19 +135,19 @@ def _cancel_uploads_of(request: Any, holders: list[Holder]) -> None:
 
 
 def _cancel_uploads(request: Any, parent_id: str, records: Container[str] | None = None) -> None:
-    """End what is being uploaded to a record, or below a collection, if only to some ``records``
-    there."""
-    rows = UnfinishedUploads(request.registry.storage)
-    for unfinished in rows.below(parent_id):
-        if records is None or unfinished.record in records:
-            rows.cancel(unfinished, FileChanges.current(request.attachment))
+    """Cancel the resumable uploads to a record (its URI) or to several (a URI that ends in ``*``),
+    of these only to ``records`` if given."""
+    uploads = UnfinishedUploads(request.registry.storage)
+    for upload in uploads.below(parent_id):
+        if records is None or upload.record in records:
+            uploads.cancel(upload, FileChanges.current(request.attachment))
 
 
 def _ids(event: Any) -> list[str]:
-    """The ids of the objects that an event is about.
+    """Return the ids of the objects that an event is about.
 
-    In a plural delete ``new`` and ``old`` are not always of the same object, and after a PATCH
-    with ``Response-Behavior: light`` the id stands in ``old`` only.
+    In a plural delete, ``new`` and ``old`` are not always the same object; after a PATCH with
+    ``Response-Behavior: light``, only ``old`` has an id.
     """
     ids: dict[str, None] = {}
     for change in event.impacted_objects:
@@ -164,7 +163,7 @@ def _references(request: Any) -> References:
 
 
 def _is_trusted(request: Any) -> bool:
-    """Whether a publishing plugin says that it writes attachment metadata itself."""
+    """Whether a publishing plugin has marked the request as writing attachment metadata."""
     while request is not None:
         if getattr(request, "_attachment_auto_save", False):
             return True
@@ -173,17 +172,17 @@ def _is_trusted(request: Any) -> bool:
 
 
 def _restore(request: Any, references: References, holder: Holder) -> None:
-    """Where nothing can roll back, put the record's own file back into it."""
-    storage = request.registry.storage
+    """Write the attachment that the rows have back into the record, where nothing rolls back."""
+    kinto_storage = request.registry.storage
     record = references.record(holder)
-    if is_transactional(storage) or record is None:
+    if is_transactional(kinto_storage) or record is None:
         return
     record.pop("last_modified")
     record.pop(FILE)
     attachment = references.attachment_held_by(holder)
     if attachment is not None:
         record[FILE] = attachment
-    storage.update(
+    kinto_storage.update(
         resource_name="record",
         parent_id=holder.parent_id,
         object_id=holder.record_id,

@@ -1,8 +1,8 @@
-"""Files go when the server is flushed (``POST /__flush__``): those that have a row of ours, and no
-other. So do unfinished uploads.
+"""Delete files when the server is flushed (``POST /__flush__``): all that the plugin's rows name,
+and those of resumable uploads.
 
-Kinto empties its storage, commits, and only then tells: so what there is is written down before,
-and deleted after.
+Kinto empties its storage and commits before it notifies. So the rows are read before, into a
+temporary file, and files are deleted after.
 """
 
 from __future__ import annotations
@@ -16,77 +16,63 @@ import transaction
 from kinto.events import ServerFlushed
 from pyramid.events import ContextFound
 
-from kinto_attachment.attachments.file_changes import logger
+from kinto_attachment.attachments.file_changes import delete_files
 from kinto_attachment.attachments.references import FILES
-from kinto_attachment.database.scan import is_postgresql, rows_of_ours, rows_of_uploads
+from kinto_attachment.database.scan import current_rows
 from kinto_attachment.database.transactions import outermost
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.resumable import State
-from kinto_attachment.tus.store import UPLOADS
+from kinto_attachment.tus.store import UnfinishedUploads
 
 _ROUTE = "flush"
 _FOUND = "_attachments_found"
 
 
 def register(config: Any) -> None:
-    """Subscribe. Nothing happens where Kinto's flush plugin is not enabled."""
+    """Subscribe. Without Kinto's flush plugin, nothing happens."""
     config.add_subscriber(on_context_found, ContextFound)
     config.add_subscriber(on_server_flushed, ServerFlushed)
 
 
 def on_context_found(event: Any) -> None:
-    """A request is about to be handled: if it is a flush, write down what we have stored."""
+    """Write down what is stored, if the request is a flush."""
     request = event.request
     route = request.matched_route
     if route is None or route.name != _ROUTE or request.method != "POST":
         return
-    found = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - until all is done
+    found = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by the callback
     outermost(request).add_finished_callback(lambda request: found.close())
-    found.writelines(f"{json.dumps(item)}\n" for item in _found(request.registry.storage))
+    found.writelines(f"{json.dumps(item)}\n" for item in _stored(request.registry.storage))
     setattr(request, _FOUND, found)
 
 
-def _found(storage: Any) -> Iterator[str | State]:
-    """The names of files, and the states of unfinished ones."""
-    if is_postgresql(storage):
-        with storage.client.connect(readonly=True) as session:
-            for row in rows_of_ours(session, FILES):
-                yield row["name"]
-            for row in rows_of_uploads(session):
-                yield from _stored_of(row)
-    else:
-        # They are in memory already: a list of them does not fill it.
-        for row in storage.list_all(resource_name=FILES, parent_id="__attachments__/*"):
-            yield row["name"]
-        for row in storage.list_all(resource_name=UPLOADS, parent_id="*"):
-            yield from _stored_of(row)
-
-
-def _stored_of(row: dict[str, Any]) -> Iterator[str | State]:
-    # The file of an upload that is done has a row of its own.
-    if not row["done"]:
-        yield row["state"]
-        if row["name"] is not None:
-            yield row["name"]
-
-
 def on_server_flushed(event: Any) -> None:
-    """Kinto's storage is empty, so no record shows a file any more."""
+    """Delete what was written down, once the transaction has ended."""
     found = getattr(event.request, _FOUND, None)
-    # Others may tell of a flush of their own: what they emptied is not known, and left for gc.
+    # Other plugins may notify of a flush of their own: its files are left for gc.
     if found is not None:
         hook = transaction.get().addAfterCommitHook
         hook(_delete, args=(event.request.attachment, found))
 
 
-def _delete(success: bool, storage: FileStorage, found: IO[str]) -> None:
-    # Whether this transaction committed or not, the storage had been emptied before it.
-    for name, error in storage.delete_many(item for item in _read(found) if isinstance(item, str)):
-        if error is not None:
-            logger.error("%s could not be deleted, and is left for gc.", name, exc_info=error)
+def _stored(kinto_storage: Any) -> Iterator[str | State]:
+    """Yield the names of files, and the states of resumable uploads."""
+    for row in current_rows(kinto_storage, FILES):
+        yield row["name"]
+    for upload in UnfinishedUploads(kinto_storage).below("*"):
+        # The file of an upload that is done has a row.
+        if not upload.done:
+            yield upload.state
+            if upload.name is not None:
+                yield upload.name
+
+
+def _delete(success: bool, files: FileStorage, found: IO[str]) -> None:
+    # Even without success: Kinto's storage was emptied in an earlier transaction.
+    delete_files(files, (item for item in _read(found) if isinstance(item, str)))
     for item in _read(found):
         if not isinstance(item, str):
-            storage.cancel(item)
+            files.cancel(item)
 
 
 def _read(found: IO[str]) -> Iterator[str | State]:

@@ -93,6 +93,13 @@ class Unfinished:
     def is_of(self, user_id: str | None) -> bool:
         return self.user_id == user_id
 
+    def needed(self, files: FileStorage) -> frozenset[str]:
+        """Return what ``gc`` must not delete while the upload may be resumed: names that
+        ``files.list()`` may yield, and ids that ``files.incomplete()`` may."""
+        if self.done:
+            return frozenset()
+        return files.needed(self.state) | ({self.name} if self.name is not None else set())
+
 
 class UnfinishedUploads:
     """The rows."""
@@ -181,15 +188,6 @@ class UnfinishedUploads:
             and not parent_id.endswith("*")
             and parent_id not in _records_in_memory.get(self._storage, ())
         )
-
-
-def needed(files: FileStorage, upload: Unfinished) -> frozenset[str]:
-    """What an upload needs of that which no record shows: names that ``files.list()`` may yield,
-    and ids of what ``files.incomplete()`` may."""
-    if upload.done:
-        return frozenset()
-    names = () if upload.name is None else (upload.name,)
-    return files.needed(upload.state).union(names)
 
 
 def _do_not_wait_for_disk(storage: Any) -> None:

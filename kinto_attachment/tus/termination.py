@@ -83,6 +83,6 @@ class Endings:
         if upload.name is None:
             return
         with short():
-            shown = self._references.shown_by(Holder.at(upload.record))
+            shown = self._references.referenced_by(Holder.at(upload.record))
         if shown != upload.name:
             attempt("delete the file of an upload", self._files.delete, upload.name)

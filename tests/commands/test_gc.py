@@ -213,14 +213,14 @@ def test_a_file_that_was_copied_meanwhile_stays(replaced, command, execute, monk
     """The record that references it came after the records were read."""
     kept_since(execute, replaced, days=20)
     history = {"data": {"attachment": attachment_of(execute, replaced.first)}}
-    doomed = gc._doomed
+    deletable = gc._deletable
 
-    def doomed_after_a_copy(*arguments):
-        found = list(doomed(*arguments))
+    def deletable_after_a_copy(*arguments):
+        found = list(deletable(*arguments))
         replaced.app.put_json(replaced.other().path, history)
         return found
 
-    monkeypatch.setattr(gc, "_doomed", doomed_after_a_copy)
+    monkeypatch.setattr(gc, "_deletable", deletable_after_a_copy)
 
     result = command("gc", "--delete", "--kept-older-than=2w", "--json", attachment=KEEP)
 

@@ -13,7 +13,7 @@ from pyramid_storage.interfaces import IFileStorage
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.tus import lease as leases
 from kinto_attachment.tus import store as unfinished
-from kinto_attachment.tus.store import UnfinishedUploads, needed
+from kinto_attachment.tus.store import UnfinishedUploads
 from tests.http.tus import OFFSET_TYPE, begin, checksum, creation
 
 CONTENT = b"0123456789"
@@ -433,8 +433,8 @@ def test_what_gc_should_know(make_record, monkeypatch):
     begin(record).patch(0, CONTENT)
     (unfinished_one,) = (row for row in rows(record) if not row.done)
 
-    assert needed(files, unfinished_one) <= set(record.files())
-    assert [needed(files, row) for row in rows(record) if row.done] == [frozenset()]
+    assert unfinished_one.needed(files) <= set(record.files())
+    assert [row.needed(files) for row in rows(record) if row.done] == [frozenset()]
     assert list(uploads.expired()) == []
     later = unfinished.msec_time() + 25 * 3600 * 1000
     monkeypatch.setattr(unfinished, "msec_time", lambda: later)
@@ -460,7 +460,7 @@ def test_a_process_that_is_killed_after_the_last_byte(record, upload, monkeypatc
     (row,) = rows(record)
     assert row.name in record.files()
     files = record.app.registry.getUtility(IFileStorage)
-    assert row.name in needed(files, row)
+    assert row.name in row.needed(files)
     upload.patch(9, b"9", 423)
 
     monkeypatch.setattr(leases, "msec_time", lambda: row.leased_until)

@@ -1,0 +1,48 @@
+"""Options that several commands have, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from kinto_attachment.settings import schema
+
+_Value = TypeVar("_Value")
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that leave out stored files."""
+    parser.add_argument(
+        "--older-than",
+        metavar="AGE",
+        type=age,
+        default=timedelta(hours=24),
+        help="leave alone files that nobody references but that are younger: they may be uploads"
+        " in flight (default: 24h; a number and s, m, h, d or w)",
+    )
+    parser.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="leave alone files whose name matches, like 'bundles/*'; may be repeated",
+    )
+
+
+def age(text: str) -> timedelta:
+    """Parse a duration, as settings have it."""
+    return _parsed(schema.duration, text)
+
+
+def base_url(text: str) -> str:
+    """Parse a base URL, as settings have it."""
+    return _parsed(schema.base_url, text)
+
+
+def _parsed(parse: Callable[[str], _Value], text: str) -> _Value:
+    try:
+        return parse(text)
+    except schema.Wrong as wrong:
+        raise argparse.ArgumentTypeError(f"{wrong}, not {text!r}") from None
