@@ -34,11 +34,11 @@ FILES = "attachments"
 HOLDINGS = "attachments-holdings"
 
 
-class ModifiedMetadata(Exception):
+class MetadataModified(Exception):
     """The record's attachment is not the metadata of the file that it holds."""
 
 
-class FileGone(Exception):
+class FileDeleted(Exception):
     """The record's attachment is the metadata of a file that has been deleted."""
 
 
@@ -91,7 +91,7 @@ class References:
         """Make the rows match the record as it is now.
 
         With ``trusted``, any metadata may replace that of the file that the record holds.
-        Raises ``ModifiedMetadata``, ``FileGone``.
+        Raises ``MetadataModified``, ``FileDeleted``.
         """
         holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
         held = None if holding is None else holding["name"]
@@ -100,7 +100,7 @@ class References:
         if name == held:
             return
         if name is None and attachment is not None and not trusted:
-            raise ModifiedMetadata(holder.uri)
+            raise MetadataModified(holder.uri)
         # In the order of names: two records may swap their files.
         for each in sorted(filter(None, {name, held})):
             self._locked_file(each)
@@ -195,7 +195,7 @@ class References:
     def _add_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
         if row is None or ("gone" in row and not self._changes.revoke_deletion(name)):
-            raise FileGone(name)
+            raise FileDeleted(name)
         if holder.uri not in row["holders"] or "gone" in row or "kept" in row:
             row.pop("gone", None)
             row.pop("kept", None)

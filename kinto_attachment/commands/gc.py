@@ -52,7 +52,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         )
     started = datetime.now(timezone.utc)
     collection = _Deletion(site, report) if options.delete else _DryRun(report)
-    collection.cancel_uploads(UnfinishedUploads(site.kinto_storage).expired())
+    collection.terminate_uploads(UnfinishedUploads(site.kinto_storage).expired())
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
         collection.delete_files(_deletable(inventory, started, options))
@@ -95,7 +95,7 @@ class _DryRun:
         self._report = report
         self.counts = {"files to delete": 0, "bytes to delete": 0}
 
-    def cancel_uploads(self, uploads: Iterable[Unfinished]) -> None:
+    def terminate_uploads(self, uploads: Iterable[Unfinished]) -> None:
         self.counts["uploads to end"] = sum(1 for _ in uploads)
 
     def delete_files(self, orphans: Iterable[Orphan]) -> None:
@@ -124,11 +124,11 @@ class _Deletion:
         self.counts = {"files deleted": 0, "bytes deleted": 0, "rows forgotten": 0}
         self.failed = 0
 
-    def cancel_uploads(self, uploads: Iterable[Unfinished]) -> None:
-        """Cancel resumable uploads."""
+    def terminate_uploads(self, uploads: Iterable[Unfinished]) -> None:
+        """Terminate resumable uploads."""
         self.counts["uploads ended"] = 0
         for upload in uploads:
-            self._site.cancel(upload)
+            self._site.terminate(upload)
             self.counts["uploads ended"] += 1
 
     def delete_files(self, orphans: Iterable[Orphan]) -> None:

@@ -112,7 +112,7 @@ class Inventory:
         self._database.create_function("metadata_matches", 3, _matches, deterministic=True)
         with transaction.manager:
             uploads = progress(UnfinishedUploads(kinto_storage).below("*"), "uploads")
-            self._insert("needed", 1, ((name,) for each in uploads for name in each.needed(files)))
+            self._insert("needed", 1, ((name,) for each in uploads for name in each.needs(files)))
         with snapshot(kinto_storage) as connection:
             if settings.keeps_old_files:
                 self._kept_before = migrated_at(connection) or 0

@@ -50,8 +50,8 @@ class Site:
         with transaction.manager:
             yield References(self.kinto_storage, self.settings, FileChanges(self.files))
 
-    def cancel(self, upload: Unfinished) -> None:
-        """Cancel a resumable upload, and delete what is stored of it."""
+    def terminate(self, upload: Unfinished) -> None:
+        """Terminate a resumable upload, and delete what is stored of it."""
         with transaction.manager:
             uploads = UnfinishedUploads(self.kinto_storage)
             uploads.cancel(upload, FileChanges.current(self.files))

@@ -18,19 +18,19 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.references import FileGone, ModifiedMetadata, References
+from kinto_attachment.attachments.references import FileDeleted, MetadataModified, References
 from kinto_attachment.database.objects import is_transactional, lock
 from kinto_attachment.database.scan import PAGE, pages
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.tus.store import UnfinishedUploads
 
 _REFUSALS = {
-    ModifiedMetadata: (
+    MetadataModified: (
         HTTPBadRequest,
         ERRORS.INVALID_POSTED_DATA,
         "Attachment metadata cannot be modified.",
     ),
-    FileGone: (
+    FileDeleted: (
         HTTPConflict,
         ERRORS.CONSTRAINT_VIOLATED,
         "The attached file was deleted meanwhile: read the record again.",
@@ -60,13 +60,13 @@ def on_records_changed(event: Any) -> None:
     bucket_id, collection_id = event.payload["bucket_id"], event.payload["collection_id"]
     holders = [Holder(bucket_id, collection_id, record_id) for record_id in _ids(event)]
     if event.payload["action"] == ACTIONS.DELETE.value:
-        _cancel_uploads_to(event.request, holders)
+        _terminate_uploads_to(event.request, holders)
         if len(holders) > 1:
             holders = _release_deleted(event.request, references, holders)
     for holder in holders:
         try:
             references.sync(holder, trusted=trusted)
-        except (ModifiedMetadata, FileGone) as refusal:
+        except (MetadataModified, FileDeleted) as refusal:
             _restore(event.request, references, holder)
             answer, errno, message = _REFUSALS[type(refusal)]
             raise http_error(answer(), errno=errno, message=message) from None
@@ -102,7 +102,7 @@ def _delete_records(request: Any, bucket_id: str, collection_id: str) -> None:
     holders = (Holder(bucket_id, collection_id, record["id"]) for record in records)
     while some := list(islice(holders, PAGE)):
         references.release_many(some)
-    _cancel_uploads(request, f"{collection_uri}/*")
+    _terminate_uploads(request, f"{collection_uri}/*")
     while kinto_storage.delete_all(
         resource_name="record", parent_id=collection_uri, limit=PAGE, with_deleted=False
     ):
@@ -125,17 +125,17 @@ def _release_deleted(request: Any, references: References, holders: list[Holder]
     return existing
 
 
-def _cancel_uploads_to(request: Any, holders: list[Holder]) -> None:
-    """Cancel the resumable uploads to records of one collection."""
+def _terminate_uploads_to(request: Any, holders: list[Holder]) -> None:
+    """Terminate the resumable uploads to records of one collection."""
     if len(holders) == 1:
-        _cancel_uploads(request, holders[0].uri)
+        _terminate_uploads(request, holders[0].uri)
     else:
         records = {holder.uri for holder in holders}
-        _cancel_uploads(request, f"{holders[0].parent_id}/*", records)
+        _terminate_uploads(request, f"{holders[0].parent_id}/*", records)
 
 
-def _cancel_uploads(request: Any, parent_id: str, records: Container[str] | None = None) -> None:
-    """Cancel the resumable uploads to a record (its URI) or to several (a URI that ends in ``*``),
+def _terminate_uploads(request: Any, parent_id: str, records: Container[str] | None = None) -> None:
+    """Terminate the resumable uploads to a record (its URI) or to several (a URI that ends in ``*``),
     of these only to ``records`` if given."""
     uploads = UnfinishedUploads(request.registry.storage)
     for upload in uploads.below(parent_id):

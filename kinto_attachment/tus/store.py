@@ -93,7 +93,7 @@ class Unfinished:
     def is_of(self, user_id: str | None) -> bool:
         return self.user_id == user_id
 
-    def needed(self, files: FileStorage) -> frozenset[str]:
+    def needs(self, files: FileStorage) -> frozenset[str]:
         """Return what ``gc`` must not delete while the upload may be resumed: names that
         ``files.list()`` may yield, and ids that ``files.incomplete()`` may."""
         if self.done:

@@ -433,8 +433,8 @@ def test_what_gc_should_know(make_record, monkeypatch):
     begin(record).patch(0, CONTENT)
     (unfinished_one,) = (row for row in rows(record) if not row.done)
 
-    assert unfinished_one.needed(files) <= set(record.files())
-    assert [row.needed(files) for row in rows(record) if row.done] == [frozenset()]
+    assert unfinished_one.needs(files) <= set(record.files())
+    assert [row.needs(files) for row in rows(record) if row.done] == [frozenset()]
     assert list(uploads.expired()) == []
     later = unfinished.msec_time() + 25 * 3600 * 1000
     monkeypatch.setattr(unfinished, "msec_time", lambda: later)
@@ -460,7 +460,7 @@ def test_a_process_that_is_killed_after_the_last_byte(record, upload, monkeypatc
     (row,) = rows(record)
     assert row.name in record.files()
     files = record.app.registry.getUtility(IFileStorage)
-    assert row.name in row.needed(files)
+    assert row.name in row.needs(files)
     upload.patch(9, b"9", 423)
 
     monkeypatch.setattr(leases, "msec_time", lambda: row.leased_until)
