@@ -134,9 +134,11 @@ def _terminate_uploads_to(request: Any, holders: list[Holder]) -> None:
         _terminate_uploads(request, f"{holders[0].parent_id}/*", records)
 
 
-def _terminate_uploads(request: Any, parent_id: str, records: Container[str] | None = None) -> None:
-    """Terminate the resumable uploads to a record (its URI) or to several (a URI that ends in ``*``),
-    of these only to ``records`` if given."""
+def _terminate_uploads(
+    request: Any, parent_id: str, records: Container[str] | None = None
+) -> None:
+    """Terminate the resumable uploads to a record (its URI), or to several (a URI that ends in
+    ``*``); of these, only those to ``records`` if given."""
     uploads = UnfinishedUploads(request.registry.storage)
     for upload in uploads.below(parent_id):
         if records is None or upload.record in records:
