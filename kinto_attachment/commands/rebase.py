@@ -19,9 +19,7 @@ from kinto.core.events import ACTIONS, notify_resource_event
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
-from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.references import References
 from kinto_attachment.commands.options import base_url
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Refused, Site
@@ -92,7 +90,6 @@ class _Rebase:
             )
         self._registry = site.registry
         self._kinto_storage = site.kinto_storage
-        self._references = References(site.kinto_storage, settings, FileChanges(site.files))
         self._former = former
         self._base_url = base_url
         self.written = 0
@@ -145,8 +142,7 @@ class _Rebase:
 
     def _write(self, request: Any, holder: Holder) -> bool:
         """Rewrite one record, unless its location does not need it any more."""
-        lock(self._kinto_storage, "record", holder.parent_id, holder.record_id)
-        record = self._references.record(holder)
+        record = lock(self._kinto_storage, **holder.key)
         attachment = (record or {}).get(FILE)
         if record is None or not isinstance(attachment, dict):
             return False
@@ -155,12 +151,7 @@ class _Rebase:
             return False
         rebased = {**record, FILE: {**attachment, "location": location}}
         del rebased["last_modified"]
-        rebased = self._kinto_storage.update(
-            resource_name="record",
-            parent_id=holder.parent_id,
-            object_id=holder.record_id,
-            obj=rebased,
-        )
+        rebased = self._kinto_storage.update(**holder.key, obj=rebased)
         notify_resource_event(
             request,
             holder.parent_id,
@@ -169,9 +160,6 @@ class _Rebase:
             ACTIONS.UPDATE,
             old=record,
             resource_name="record",
-            resource_data={
-                "bucket_id": holder.bucket_id,
-                "collection_id": holder.collection_id,
-            },
+            resource_data={"bucket_id": holder.bucket_id, "collection_id": holder.collection_id},
         )
         return True

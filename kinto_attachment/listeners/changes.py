@@ -184,9 +184,4 @@ def _restore(request: Any, references: References, holder: Holder) -> None:
     attachment = references.attachment_held_by(holder)
     if attachment is not None:
         record[FILE] = attachment
-    kinto_storage.update(
-        resource_name="record",
-        parent_id=holder.parent_id,
-        object_id=holder.record_id,
-        obj=record,
-    )
+    kinto_storage.update(**holder.key, obj=record)
