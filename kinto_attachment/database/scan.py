@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from kinto.core.storage import Filter, Sort
+from kinto.core.storage import Filter, Sort, memory
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import COMPARISON, sqlalchemy
 
@@ -58,6 +58,16 @@ def pages(
             return
         yield from page
         rules = [[*(filters or []), Filter("id", page[-1]["id"], COMPARISON.GT)]]
+
+
+def may_have_objects(kinto_storage: Any, resource_name: str, parent_id: str) -> bool:
+    """Whether it is worth listing the objects of a parent.
+
+    To list them, Kinto's memory backend goes through all parents; so look at the one first.
+    """
+    if not isinstance(kinto_storage, memory.Storage) or parent_id.endswith("*"):
+        return True
+    return bool(kinto_storage._store.get(parent_id, {}).get(resource_name))
 
 
 def is_postgresql(storage: Any) -> bool:
