@@ -31,6 +31,7 @@ def includeme(config: Any) -> None:
     from kinto_attachment.listeners import changes as listeners
     from kinto_attachment.listeners import flush
     from kinto_attachment.settings import Settings
+    from kinto_attachment.storage import open_storage
     from kinto_attachment.tus import views as tus
     from kinto_attachment.views import attachment as views
     from kinto_attachment.views import default_bucket
@@ -40,7 +41,7 @@ def includeme(config: Any) -> None:
     keep_freed_memory()
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
-    storage = settings.storage()
+    storage = open_storage(settings.storage, base_url=settings.base_url)
     registry.attachment_settings = settings
     registry.registerUtility(storage, IFileStorage)
     config.add_request_method(lambda request: storage, "attachment", reify=True)

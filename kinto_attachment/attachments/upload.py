@@ -11,7 +11,7 @@ from typing import Any
 
 from kinto_attachment.http.multipart import FilePart
 from kinto_attachment.settings import CollectionSettings
-from kinto_attachment.storage import FileStorage, StagedFile
+from kinto_attachment.storage import FileStorage, NewFile, StagedFile
 from kinto_attachment.storage.media_types import media_type
 from kinto_attachment.storage.resumable import State
 
@@ -83,29 +83,16 @@ class Destination:
 
     def open(self, part: FilePart) -> Upload:
         """Start the file. Raises ``ExtensionNotAllowed``, ``StorageUnavailable``."""
-        settings = self._settings
         mimetype = self.mimetype(part)
-        staged = self._storage.stage(
-            self._wanted_name(part.filename),
-            folder=self._folder,
-            randomize=settings.randomize,
-            content_type=mimetype,
-            size=self._size,
-        )
-        return Upload(staged, part.filename, mimetype, settings.max_size_bytes)
+        staged = self._storage.stage(self._new_file(part, mimetype))
+        return Upload(staged, part.filename, mimetype, self._settings.max_size_bytes)
 
     def create(self, part: FilePart, mimetype: str) -> State:
         """Start a file that several requests send; return its first state.
 
         Raises ``StorageUnavailable``.
         """
-        return self._storage.create(
-            self._wanted_name(part.filename),
-            folder=self._folder,
-            randomize=self._settings.randomize,
-            content_type=mimetype,
-            size=self._size,
-        )
+        return self._storage.create(self._new_file(part, mimetype))
 
     def mimetype(self, part: FilePart) -> str:
         """What the file is stored as. Raises ``ExtensionNotAllowed``."""
@@ -113,6 +100,15 @@ class Destination:
         if extensions and not self._storage.filename_allowed(part.filename, extensions):
             raise ExtensionNotAllowed(part.filename)
         return media_type(part.filename, part.content_type, self._settings.mimetypes)
+
+    def _new_file(self, part: FilePart, mimetype: str) -> NewFile:
+        return NewFile(
+            self._wanted_name(part.filename),
+            folder=self._folder,
+            randomize=self._settings.randomize,
+            content_type=mimetype,
+            size=self._size,
+        )
 
     def _wanted_name(self, filename: str) -> str:
         path = PurePosixPath(filename)

@@ -189,7 +189,7 @@ def needed(files: FileStorage, upload: Unfinished) -> frozenset[str]:
     if upload.done:
         return frozenset()
     names = () if upload.name is None else (upload.name,)
-    return files.needed(upload.state).union(names)
+    return files.used_by(upload.state).union(names)
 
 
 def _do_not_wait_for_disk(storage: Any) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.references import References
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import attempt
+from kinto_attachment.storage import FileStorage, best_effort
 from kinto_attachment.tus.lease import Lease, UploadUnknown
 from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
 
@@ -85,4 +84,4 @@ class Endings:
         with short():
             shown = self._references.shown_by(Holder.at(upload.record))
         if shown != upload.name:
-            attempt("delete the file of an upload", self._files.delete, upload.name)
+            best_effort("delete the file of an upload", self._files.delete, upload.name)

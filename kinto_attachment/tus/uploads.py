@@ -27,8 +27,7 @@ from kinto_attachment.database.transactions import aside, outermost, release
 from kinto_attachment.http.body import ConnectionLost
 from kinto_attachment.http.multipart import FILE, FilePart
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import attempt
+from kinto_attachment.storage import FileStorage, best_effort
 from kinto_attachment.tus.lease import Lease, UploadUnknown, check_lease
 from kinto_attachment.tus.receive import Body, TooLong, receive
 from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
@@ -236,7 +235,7 @@ class ResumableUploads:
         try:
             return upload, self._verified(upload, upload.length)
         except BaseException:
-            attempt("delete the file of an upload", self._files.delete, upload.name)
+            best_effort("delete the file of an upload", self._files.delete, upload.name)
             raise
 
     def _verified(

@@ -86,7 +86,7 @@ def capability(settings: Settings) -> dict[str, Any]:
         "protocol": "tus",
         "version": tus_headers.VERSION,
         "extensions": list(tus_headers.EXTENSIONS),
-        "max_size": settings.everywhere.max_size_bytes or None,
+        "max_size": settings.defaults.max_size_bytes or None,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyramid.settings import asbool
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def heartbeat(request: Any) -> bool:
         return True
     storage = request.attachment
     try:
-        staged = storage.stage("heartbeat.txt", content_type="text/plain")
+        staged = storage.stage(NewFile("heartbeat.txt", content_type="text/plain"))
         try:
             staged.write(_CONTENT)
             name = staged.finish()
