@@ -8,8 +8,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from kinto_attachment.settings import schema as definitions
-from kinto_attachment.settings.schema import DEFINITIONS, Definition
+from kinto_attachment.settings import schema
+from kinto_attachment.settings.schema import SCHEMA, Setting
 
 
 class SettingsReference(SphinxDirective):
@@ -17,24 +17,24 @@ class SettingsReference(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         # When a setting changes, the page is made anew.
-        self.env.note_dependency(definitions.__file__)
+        self.env.note_dependency(schema.__file__)
         found = nodes.definition_list()
-        for definition in DEFINITIONS:
-            found += _described(definition)
+        for setting in SCHEMA:
+            found += _described(setting)
         return [found]
 
 
-def _described(definition: Definition) -> nodes.definition_list_item:
-    key = f"kinto.attachment.{definition.name}"
+def _described(setting: Setting) -> nodes.definition_list_item:
+    key = f"kinto.attachment.{setting.name}"
     term = nodes.term("", "", nodes.literal(key, key), ids=[f"setting-{key.replace('.', '-')}"])
-    meaning = nodes.paragraph("", "", *_inline(definition.meaning))
+    meaning = nodes.paragraph("", "", *_inline(setting.meaning))
     default = nodes.paragraph("", "Default: ")
-    if definition.default:
-        default += nodes.literal(definition.default, definition.default)
+    if setting.default:
+        default += nodes.literal(setting.default, setting.default)
     else:
-        default += nodes.Text("none" if definition.default is None else "empty")
+        default += nodes.Text("none" if setting.default is None else "empty")
     default += nodes.Text(".")
-    if definition.by_collection:
+    if setting.by_collection:
         default += nodes.Text(" Also for one bucket or collection.")
     return nodes.definition_list_item("", term, nodes.definition("", meaning, default))
 

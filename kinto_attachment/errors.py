@@ -148,7 +148,9 @@ class InvalidParameter(Refusal):
         if name is None:
             message = f"{location}: {description}"
         else:
-            message = description if name in description else f"{name} in {location}: {description}"
+            message = (
+                description if name in description else f"{name} in {location}: {description}"
+            )
         super().__init__(message)
         self._error = {"location": location, "name": name, "description": description}
 

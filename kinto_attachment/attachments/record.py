@@ -63,12 +63,13 @@ def validate(request: Any, context: AttachmentContext, body: dict[str, Any]) -> 
 
     Raises what a PATCH or PUT of the record is refused with.
     """
-    resource = _resource(request, context, "PATCH", body)
+    subrequest = _subrequest(request, context, "PATCH", body)
     data, record_id = body["data"], context.record_id
     if data.get("id", record_id) != record_id:
         raise InvalidParameter("body", "id", "Object id does not match existing object")
     if not context.is_implicit:
         old = context.current_object
+        resource = _record(subrequest, context)
         resource.process_object({**(old or {}), **data, "id": record_id}, old)
 
 
@@ -112,7 +113,10 @@ def _resource(
     body: Any,
     preconditions: Preconditions | None = None,
 ) -> Record:
-    subrequest = _subrequest(request, context, method, body, preconditions)
+    return _record(_subrequest(request, context, method, body, preconditions), context)
+
+
+def _record(subrequest: Any, context: AttachmentContext) -> Record:
     collections = subrequest.bound_data.setdefault("collections", {})
     collections[context.collection_uri] = context.collection
     return Record(subrequest, context=_Context(context))
@@ -123,7 +127,7 @@ def _subrequest(
     context: AttachmentContext,
     method: str,
     body: Any,
-    preconditions: Preconditions | None,
+    preconditions: Preconditions | None = None,
 ) -> Any:
     """A small JSON request on the record. Raises Kinto's 400 unless its ``body`` is valid."""
     headers = {"Response-Behavior": "full"}
@@ -149,9 +153,7 @@ def _subrequest(
     # Errors on the request itself would make cornice answer 400, and commit.
     subrequest.errors = Errors()
     parts = {"body": body, "header": dict(subrequest.headers), "querystring": {}}
-    colander_validator(
-        subrequest, schema=_schema(method), deserializer=lambda subrequest: parts
-    )
+    colander_validator(subrequest, schema=_schema(method), deserializer=lambda subrequest: parts)
     if subrequest.errors:
         raise json_error_handler(subrequest)
     return subrequest

@@ -20,7 +20,7 @@ from pyramid.paster import bootstrap
 from kinto_attachment.commands import check, gc, rebase
 from kinto_attachment.commands.report import Report
 from kinto_attachment.commands.site import Refused, Site
-from kinto_attachment.settings.schema import Wrong, base_url, duration
+from kinto_attachment.settings.schema import base_url, duration
 from kinto_attachment.storage import StorageUnavailable
 
 _EPILOG = """\
@@ -140,12 +140,12 @@ def _add_file_options(command: argparse.ArgumentParser) -> None:
 def _age(text: str) -> timedelta:
     try:
         return duration(text)
-    except Wrong as wrong:
-        raise argparse.ArgumentTypeError(f"{wrong}, not {text!r}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None
 
 
 def _base_url(text: str) -> str:
     try:
         return base_url(text)
-    except Wrong as wrong:
-        raise argparse.ArgumentTypeError(f"{wrong}, not {text!r}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None

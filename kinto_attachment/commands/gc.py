@@ -19,7 +19,7 @@ from kinto_attachment.commands.site import Refused, Site, matcher
 from kinto_attachment.migrations import waiting_links
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.resumable import IncompleteUpload
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 # Rows that are locked at a time.
 _BATCH = 100
@@ -36,7 +36,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         )
     started = datetime.now(timezone.utc)
     collector = _Collector(site, report) if options.delete else _Teller(report)
-    collector.end(UnfinishedUploads(site.kinto_storage).expired())
+    collector.end(UploadStore(site.kinto_storage).expired())
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
         collector.collect(_doomed(inventory, started, options))
@@ -77,7 +77,7 @@ class _Teller:
         self._report = report
         self.counts = {"files to delete": 0, "bytes to delete": 0}
 
-    def end(self, uploads: Iterable[Unfinished]) -> None:
+    def end(self, uploads: Iterable[ResumableUpload]) -> None:
         self.counts["uploads to end"] = sum(1 for _ in uploads)
 
     def collect(self, doomed: Iterable[Unreferenced]) -> None:
@@ -106,7 +106,7 @@ class _Collector:
         self.counts = {"files deleted": 0, "bytes deleted": 0, "rows forgotten": 0}
         self.failed = 0
 
-    def end(self, uploads: Iterable[Unfinished]) -> None:
+    def end(self, uploads: Iterable[ResumableUpload]) -> None:
         self.counts["uploads ended"] = 0
         for upload in uploads:
             self._site.end(upload)

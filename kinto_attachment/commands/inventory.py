@@ -227,7 +227,7 @@ class Inventory:
 def _needed(files: FileStorage, uploads: Iterable[dict[str, Any]]) -> Iterator[tuple[str]]:
     for upload in uploads:
         if not upload["done"]:
-            for name in files.needed(upload["state"]):
+            for name in files.used_by(upload["state"]):
                 yield (name,)
             if upload["name"] is not None:
                 yield (upload["name"],)

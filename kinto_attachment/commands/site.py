@@ -17,7 +17,7 @@ from kinto_attachment.commands.report import progress
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 
 class Refused(Exception):
@@ -56,11 +56,11 @@ class Site:
         with transaction.manager:
             yield Housekeeping(self.kinto_storage, self.settings, FileChanges(self.files))
 
-    def end(self, upload: Unfinished) -> None:
+    def end(self, upload: ResumableUpload) -> None:
         """Cancel a resumable upload, with what is stored of it."""
         with transaction.manager:
-            rows = UnfinishedUploads(self.kinto_storage)
-            rows.cancel(upload, FileChanges.current(self.files))
+            rows = UploadStore(self.kinto_storage)
+            rows.terminate(upload, FileChanges.current(self.files))
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

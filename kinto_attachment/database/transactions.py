@@ -81,17 +81,20 @@ def committed(request: Any) -> Iterator[None]:
     So whoever calls it knows what became of the write. ``ResourceChanged`` is sent here instead
     of by Kinto's tween, ``AfterResourceChanged`` by Kinto's hook on the transaction. In a batch
     and without pyramid_tm only the block runs; the rest happens when the batch ends.
-    Raises what subscribers raise, and Kinto's ``BackendError``; nothing is written then.
+    Raises what subscribers and the database raise; nothing is written then.
     """
     if not _has_own_transaction(request):
         yield
         return
     manager, sent = request.tm, outermost(request)
     try:
-        with _commit(manager):
-            yield
-            for event in sent.get_resource_events():
-                sent.registry.notify(event)
+        yield
+        for event in sent.get_resource_events():
+            sent.registry.notify(event)
+        manager.commit()
+    except BaseException:
+        _abort(manager)
+        raise
     finally:
         # Kinto's tween would notify them again.
         sent.bound_data.pop("resource_events", None)
@@ -101,13 +104,6 @@ def committed(request: Any) -> Iterator[None]:
 @contextmanager
 def _own_transaction(manager: Any) -> Iterator[None]:
     manager.begin()
-    with _commit(manager):
-        yield
-
-
-@contextmanager
-def _commit(manager: Any) -> Iterator[None]:
-    """Commit the current transaction after the block, or abort it."""
     try:
         yield
         manager.commit()

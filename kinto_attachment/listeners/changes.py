@@ -22,7 +22,7 @@ from kinto_attachment.attachments.references import FileGone, Forgery, Reference
 from kinto_attachment.database.objects import is_transactional, lock
 from kinto_attachment.database.scan import PAGE, pages
 from kinto_attachment.http.multipart import FILE
-from kinto_attachment.tus.store import UnfinishedUploads
+from kinto_attachment.tus.store import UploadStore
 
 _REFUSALS = {
     Forgery: (
@@ -138,10 +138,10 @@ def _cancel_uploads_of(request: Any, holders: list[Holder]) -> None:
 def _cancel_uploads(request: Any, parent_id: str, records: Container[str] | None = None) -> None:
     """End what is being uploaded to a record, or below a collection, if only to some ``records``
     there."""
-    rows = UnfinishedUploads(request.registry.storage)
+    rows = UploadStore(request.registry.storage)
     for unfinished in rows.below(parent_id):
         if records is None or unfinished.record in records:
-            rows.cancel(unfinished, FileChanges.current(request.attachment))
+            rows.terminate(unfinished, FileChanges.current(request.attachment))
 
 
 def _ids(event: Any) -> list[str]:

@@ -138,7 +138,7 @@ class LinksMigration(PostgreSQLPluginMigration):
 
     def _kept_in(self, connection: _Connection) -> list[str]:
         """The collections whose ``keep_old_files`` is for files that no record shows."""
-        everywhere = self._settings.everywhere
+        everywhere = self._settings.defaults
         kept = []
         for row in connection.run(takeover.COLLECTIONS_OF_UNREFERENCED):
             ids = (row.collection_uri or "").split("/")

@@ -18,8 +18,7 @@ from kinto.core.utils import COMPARISON, msec_time
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.database.objects import get, is_transactional, key, lock, statement
 from kinto_attachment.database.scan import may_have_objects, pages
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import State
+from kinto_attachment.storage import FileStorage, State
 
 UPLOADS = "attachments-uploads"
 
@@ -90,7 +89,7 @@ class ResumableUpload:
         if self.done:
             return frozenset()
         names = () if self.name is None else (self.name,)
-        return files.needed(self.state).union(names)
+        return files.used_by(self.state).union(names)
 
 
 class UploadStore:

@@ -17,8 +17,7 @@ from kinto_attachment.errors import (
     UnknownUpload,
     status_of,
 )
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import attempt
+from kinto_attachment.storage import FileStorage, best_effort
 from kinto_attachment.tus.lease import Lease
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
@@ -83,4 +82,4 @@ class Termination:
         with own_transaction():
             shown = self._references.shown_by(Holder.at(upload.record))
         if shown != upload.name:
-            attempt("delete the file of an upload", self._files.delete, upload.name)
+            best_effort("delete the file of an upload", self._files.delete, upload.name)

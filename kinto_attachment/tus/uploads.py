@@ -41,8 +41,7 @@ from kinto_attachment.errors import (
 from kinto_attachment.http.multipart import FILE, FilePart
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import attempt
+from kinto_attachment.storage import FileStorage, best_effort
 from kinto_attachment.tus.lease import Lease, check_owner, check_unlocked
 from kinto_attachment.tus.receive import Body, receive, receive_leased
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
@@ -117,7 +116,7 @@ class ResumableUploads:
         except BaseException:
             self._files.cancel(upload.state)
             if upload.name is not None:
-                attempt("delete the file of an upload", self._files.delete, upload.name)
+                best_effort("delete the file of an upload", self._files.delete, upload.name)
             raise
         with committed(self._request):
             return self._write_created(upload, metadata, creation)

@@ -66,12 +66,12 @@ def register(config: Any, path: str) -> None:
 
 
 def capability(settings: Settings) -> dict[str, Any]:
-    """Return the capability's ``resumable``. ``max_size`` is in bytes, ``None`` without a limit."""
+    """Return the capability's ``resumable``; ``max_size`` is in bytes, ``None`` without limit."""
     return {
         "protocol": "tus",
         "version": tus.VERSION,
         "extensions": list(tus.EXTENSIONS),
-        "max_size": settings.everywhere.max_size_bytes or None,
+        "max_size": settings.defaults.max_size_bytes or None,
     }
 
 

@@ -61,7 +61,6 @@ def register(config: Any) -> None:
     )
 
 
-@answered()
 def default_bucket_attachment(request: Any) -> Any:
     """Hand an upload on to the user's own bucket, which is created if it does not exist."""
     subrequest = _in_own_bucket(request)
@@ -75,12 +74,12 @@ def default_bucket_attachment(request: Any) -> Any:
     return request.invoke_subrequest(subrequest)
 
 
-@answered()
 def default_bucket_upload(request: Any) -> Any:
     """Hand on a request on a resumable upload, whose bucket exists."""
     return request.invoke_subrequest(_in_own_bucket(request))
 
 
+@answered()
 def _in_own_bucket(request: Any) -> Any:
     if request.authenticated_userid is None:
         raise Forbidden()

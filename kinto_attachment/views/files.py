@@ -46,10 +46,13 @@ def register(config: Any) -> None:
     )
 
 
-@answered()
 def get_file(request: Any) -> Response:
     """Answer with a file, or the part of it that ``Range`` asks for (RFC 9110, section 14)."""
-    name = request.matchdict["name"]
+    return reapply_cors(request, _response(request, request.matchdict["name"]))
+
+
+@answered()
+def _response(request: Any, name: str) -> Response:
     files: FileStorage = request.attachment
     registry = request.registry
     references = References(
@@ -77,7 +80,7 @@ def get_file(request: Any) -> Response:
     sandbox = "" if row["mimetype"] == "application/pdf" else "; sandbox"
     response.headers["Content-Security-Policy"] = f"{_POLICY}{sandbox}"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    return reapply_cors(request, response)
+    return response
 
 
 class _Content:
