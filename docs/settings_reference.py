@@ -16,7 +16,7 @@ class SettingsReference(SphinxDirective):
     """``.. settings-reference::``: the key, meaning and default of each setting."""
 
     def run(self) -> list[nodes.Node]:
-        # Rebuild the page when a definition changes.
+        # When a setting changes, the page is made anew.
         self.env.note_dependency(definitions.__file__)
         found = nodes.definition_list()
         for definition in DEFINITIONS:
