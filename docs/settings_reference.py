@@ -1,4 +1,4 @@
-"""A directive that lists the settings, from where the plugin itself has them."""
+"""The directive that lists the settings, generated from the plugin's own definitions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kinto_attachment.settings.schema import SCHEMA, Setting
 
 
 class SettingsReference(SphinxDirective):
-    """``.. settings-reference::`` describes every setting."""
+    """``.. settings-reference::``: the key, meaning and default of each setting."""
 
     def run(self) -> list[nodes.Node]:
         # When a setting changes, the page is made anew.
@@ -40,12 +40,12 @@ def _described(setting: Setting) -> nodes.definition_list_item:
 
 
 def _inline(text: str) -> Iterator[nodes.Node]:
-    """The text, and what is between two pairs of backquotes as a literal."""
+    """Turn text between pairs of double backquotes into literals."""
     for number, part in enumerate(text.split("``")):
         yield nodes.literal(part, part) if number % 2 else nodes.Text(part)
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Tell Sphinx of the directive."""
+    """Register the directive with Sphinx."""
     app.add_directive("settings-reference", SettingsReference)
     return {"parallel_read_safe": True}
