@@ -7,7 +7,7 @@ response of it, wherever Kinto calls the plugin: a view, a context factory, a su
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,45 +44,35 @@ class HTTPChecksumMismatch(HTTPClientError):
 class Refusal(Exception):
     """Why a request is refused; each subclass is a row of the table.
 
-    ``sentence`` has placeholders for the keyword arguments of the exception. Without one, Kinto's
-    own views find the words: they know the user and the route.
+    ``sentence`` has placeholders for the keyword arguments of the exception, ``headers`` names the
+    one that is a header of the answer. Without a sentence, Kinto's own views find the words: they
+    know the user and the route.
     """
 
     status: type[HTTPException] = HTTPBadRequest
-    errno: ERRORS = ERRORS.INVALID_PARAMETERS
+    errno = ERRORS.INVALID_PARAMETERS
     sentence: str | None = "{reason}"
+    headers: Mapping[str, str] = {}
     title: str | None = None
-    """The body's ``error``; ``None`` is the status' own."""
+    """The body's ``error``; ``None`` is that of the status."""
+    details: Any = None
 
     def __init__(self, reason: str = "", **values: Any) -> None:
         super().__init__((self.sentence or "").format(reason=reason, **values))
         self.values = values
 
-    @property
-    def details(self) -> Any:
-        """The body's ``details``, ``None`` without any."""
-        return None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the answer besides Kinto's."""
-        return {}
-
     def answer(self) -> HTTPException:
-        """The response, with Kinto's error body.
+        """Make the response, with Kinto's error body.
 
         https://docs.kinto-storage.org/en/stable/api/1.x/errors.html
         """
         if self.sentence is None:
             return self.status()
+        message = str(self) or None
         answer = http_error(
-            self.status(),
-            errno=self.errno,
-            error=self.title,
-            message=str(self) or None,
-            details=self.details,
+            self.status(), self.errno, None, self.title, message, None, self.details
         )
-        answer.headers.update(self.headers)
+        answer.headers.update({name: str(self.values[of]) for name, of in self.headers.items()})
         return answer
 
 
@@ -92,51 +82,39 @@ class Refusal(Exception):
 class Forbidden(Refusal):
     """The user may not. Kinto makes a 401 of it for anonymous ones."""
 
-    status = HTTPForbidden
-    sentence = None
+    status, sentence = HTTPForbidden, None
 
 
 class MethodNotAllowed(Refusal):
     """The resource has no such method, or the server is read-only."""
 
-    status = HTTPMethodNotAllowed
-    sentence = None
+    status, sentence = HTTPMethodNotAllowed, None
 
 
 class UnknownFile(Refusal):
     """The plugin has no file of that name."""
 
-    status = HTTPNotFound
-    sentence = None
+    status, sentence = HTTPNotFound, None
 
 
-class _UnknownObject(Refusal):
-    """There is no such object. Kinto's own 404 has no message either."""
+class UnknownCollection(Refusal):
+    """There is no such bucket or collection. Kinto's own 404 has no message either."""
 
-    status = HTTPNotFound
-    resource_name: str
+    status, errno = HTTPNotFound, ERRORS.MISSING_RESOURCE
 
-    def __init__(self, object_id: str) -> None:
+    def __init__(self, collection_id: str) -> None:
         super().__init__()
-        self._object_id = object_id
-
-    @property
-    def details(self) -> dict[str, str]:
-        return {"id": self._object_id, "resource_name": self.resource_name}
+        self.details = {"id": collection_id, "resource_name": "collection"}
 
 
-class UnknownCollection(_UnknownObject):
-    """There is no such bucket or collection."""
-
-    errno = ERRORS.MISSING_RESOURCE
-    resource_name = "collection"
-
-
-class UnknownRecord(_UnknownObject):
+class UnknownRecord(Refusal):
     """There is no such record."""
 
-    errno = ERRORS.INVALID_RESOURCE_ID
-    resource_name = "record"
+    status, errno = HTTPNotFound, ERRORS.INVALID_RESOURCE_ID
+
+    def __init__(self, record_id: str) -> None:
+        super().__init__()
+        self.details = {"id": record_id, "resource_name": "record"}
 
 
 class InvalidParameter(Refusal):
@@ -145,34 +123,22 @@ class InvalidParameter(Refusal):
     title = "Invalid parameters"
 
     def __init__(self, location: str, name: str | None, description: str) -> None:
-        if name is None:
-            message = f"{location}: {description}"
-        else:
-            message = (
-                description if name in description else f"{name} in {location}: {description}"
-            )
-        super().__init__(message)
-        self._error = {"location": location, "name": name, "description": description}
-
-    @property
-    def details(self) -> list[dict[str, str | None]]:
-        return [self._error]
+        where = location if name is None else f"{name} in {location}"
+        is_named = name is not None and name in description
+        super().__init__(description if is_named else f"{where}: {description}")
+        self.details = [{"location": location, "name": name, "description": description}]
 
 
 class PreconditionFailed(Refusal):
     """``If-Match`` or ``If-None-Match`` does not hold for the ``record`` as it is."""
 
-    status = HTTPPreconditionFailed
-    errno = ERRORS.MODIFIED_MEANWHILE
+    status, errno = HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE
     sentence = "Resource was modified meanwhile"
 
     def __init__(self, record: dict[str, Any] | None) -> None:
         super().__init__()
         self._record = record
-
-    @property
-    def details(self) -> dict[str, Any] | None:
-        return {"existing": self._record} if self._record else None
+        self.details = {"existing": record} if record else None
 
     def answer(self) -> HTTPException:
         answer = super().answer()
@@ -214,8 +180,7 @@ class InvalidField(Refusal):
 class FieldTooLarge(Refusal):
     """``data`` or ``permissions`` is too large to come with a file."""
 
-    status = HTTPRequestEntityTooLarge
-    errno = ERRORS.REQUEST_TOO_LARGE
+    status, errno = HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE
     sentence = (
         "body: {name} is larger than {limit} bytes: send the rest with a PATCH of the record."
     )
@@ -240,8 +205,7 @@ class FolderTooLong(Refusal):
 class FileTooLarge(Refusal):
     """The file is larger than ``max_size_bytes``."""
 
-    status = HTTPRequestEntityTooLarge
-    errno = ERRORS.REQUEST_TOO_LARGE
+    status, errno = HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE
     sentence = "The attachment is larger than {limit} bytes."
 
 
@@ -255,9 +219,15 @@ class MetadataModified(Refusal):
 class FileDeleted(Refusal):
     """A record shows a file that was deleted since its metadata was read."""
 
-    status = HTTPConflict
-    errno = ERRORS.CONSTRAINT_VIOLATED
+    status, errno = HTTPConflict, ERRORS.CONSTRAINT_VIOLATED
     sentence = "The attached file was deleted meanwhile: read the record again."
+
+
+class StorageFailed(Refusal):
+    """The file storage cannot do its work now."""
+
+    status, errno = HTTPServiceUnavailable, ERRORS.BACKEND
+    sentence = "The file storage is not available, please retry later."
 
 
 # Resumable uploads: https://tus.io/protocols/resumable-upload
@@ -274,19 +244,15 @@ class InBatch(Refusal):
 
 
 class UnsupportedVersion(Refusal):
-    """The client wants another version of tus than ``version``."""
+    """The client wants another version of tus."""
 
-    status = HTTPPreconditionFailed
-    errno = ERRORS.VERSION_NOT_AVAILABLE
+    status, errno = HTTPPreconditionFailed, ERRORS.VERSION_NOT_AVAILABLE
     sentence = "Tus-Resumable should be {version}"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Tus-Version": self.values["version"]}
+    headers = {"Tus-Version": "version"}
 
 
 class UnsupportedMediaType(Refusal):
-    """The body is not of the media type ``expected``."""
+    """The body is of another media type."""
 
     status = HTTPUnsupportedMediaType
     sentence = "Content-Type should be {expected}"
@@ -295,76 +261,52 @@ class UnsupportedMediaType(Refusal):
 class UnknownUpload(Refusal):
     """There is no such upload, or it was terminated."""
 
-    status = HTTPNotFound
-    errno = ERRORS.MISSING_RESOURCE
+    status, errno = HTTPNotFound, ERRORS.MISSING_RESOURCE
     sentence = "There is no such upload."
 
 
 class ExpiredUpload(Refusal):
     """The upload has expired, or the storage has lost a part of it."""
 
-    status = HTTPGone
-    errno = ERRORS.MISSING_RESOURCE
+    status, errno = HTTPGone, ERRORS.MISSING_RESOURCE
     sentence = "The upload has expired: begin a new one."
 
 
 class OffsetMismatch(Refusal):
-    """The upload goes on at ``offset``, and not where the client believes."""
+    """The upload goes on at another offset than the client believes."""
 
-    status = HTTPConflict
-    errno = ERRORS.CONSTRAINT_VIOLATED
+    status, errno = HTTPConflict, ERRORS.CONSTRAINT_VIOLATED
     sentence = "The upload goes on at {offset}."
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Upload-Offset": str(self.values["offset"])}
+    headers = {"Upload-Offset": "offset"}
 
 
 class UploadLocked(Refusal):
-    """Another request has the lease of the upload, for up to ``seconds``."""
+    """Another request has the lease of the upload, for up to so many ``seconds``."""
 
-    status = HTTPLocked
-    errno = ERRORS.CONSTRAINT_VIOLATED
+    status, errno = HTTPLocked, ERRORS.CONSTRAINT_VIOLATED
     sentence = "Another request is writing to this upload, please retry later."
-
-    def __init__(self, seconds: int = 1) -> None:
-        super().__init__(seconds=seconds)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.values["seconds"])}
+    headers = {"Retry-After": "seconds"}
 
 
 class BodyTooLong(Refusal):
     """The client sends more than ``Upload-Length`` announced."""
 
-    status = HTTPRequestEntityTooLarge
-    errno = ERRORS.REQUEST_TOO_LARGE
+    status, errno = HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE
     sentence = "The body is longer than the upload."
 
 
 class ChecksumMismatch(Refusal):
     """The body of a request does not hash to ``Upload-Checksum``."""
 
-    status = HTTPChecksumMismatch
-    errno = ERRORS.INVALID_POSTED_DATA
+    status, errno = HTTPChecksumMismatch, ERRORS.INVALID_POSTED_DATA
     sentence = "The body is not what Upload-Checksum says."
 
 
 class FileMismatch(Refusal):
     """The whole file does not hash to the ``sha256`` of ``Upload-Metadata``."""
 
-    status = HTTPChecksumMismatch
-    errno = ERRORS.INVALID_POSTED_DATA
+    status, errno = HTTPChecksumMismatch, ERRORS.INVALID_POSTED_DATA
     sentence = "The file is not what sha256 says."
-
-
-class _StorageRefused(Refusal):
-    """The file storage does not work now."""
-
-    status = HTTPServiceUnavailable
-    errno = ERRORS.BACKEND
-    sentence = "The file storage is not available, please retry later."
 
 
 @contextmanager
@@ -376,7 +318,7 @@ def answered() -> Iterator[None]:
         raise refusal.answer() from refusal
     except StorageUnavailable as error:
         logger.exception("A file could not be stored.")
-        raise _StorageRefused().answer() from error
+        raise StorageFailed().answer() from error
 
 
 def status_of(error: BaseException) -> int:

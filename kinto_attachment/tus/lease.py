@@ -91,7 +91,7 @@ def check_unlocked(upload: ResumableUpload) -> None:
     """Raise ``UploadLocked`` if a request holds the lease of ``upload``."""
     remaining = upload.leased_until - msec_time()
     if remaining > 0:
-        raise UploadLocked(1 + remaining // 1000)
+        raise UploadLocked(seconds=1 + remaining // 1000)
 
 
 def check_owner(store: UploadStore, upload: ResumableUpload) -> None:
@@ -103,4 +103,4 @@ def check_owner(store: UploadStore, upload: ResumableUpload) -> None:
     if found is None:
         raise UnknownUpload()
     if found.owner != upload.owner:
-        raise UploadLocked()
+        raise UploadLocked(seconds=1)
