@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from kinto.core.storage.exceptions import BackendError
-from kinto.core.utils import sqlalchemy
+
+from kinto_attachment.database import SQL_ERRORS
 
 
 def is_in_batch(request: Any) -> bool:
@@ -63,7 +64,7 @@ def short(manager: Any) -> Iterator[None]:
     try:
         yield
         manager.commit()
-    except sqlalchemy.exc.SQLAlchemyError as error:
+    except SQL_ERRORS as error:
         _abort(manager)
         raise BackendError(original=error) from error
     except BaseException:
