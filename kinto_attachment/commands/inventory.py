@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from typing_extensions import Self
-
 from kinto_attachment.attachments.references import FILES, HOLDINGS, is_metadata_of
 from kinto_attachment.database.scan import (
     records_with_attachment,
@@ -78,7 +76,7 @@ class Inventory:
         """Records whose file is none of this storage, to judge by its location."""
         self._kept_before = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Inventory:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

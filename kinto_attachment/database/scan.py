@@ -15,6 +15,8 @@ from kinto.core.storage import Filter, Sort, memory
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import COMPARISON, sqlalchemy
 
+from kinto_attachment.database import SQL_ERRORS
+
 # Objects read at a time.
 PAGE = 500
 # Rows fetched at a time.
@@ -93,7 +95,7 @@ def errors() -> Iterator[None]:
     """Raise Kinto's ``BackendError`` where SQLAlchemy raises errors of its own."""
     try:
         yield
-    except sqlalchemy.exc.SQLAlchemyError as error:
+    except SQL_ERRORS as error:
         message = f"the database cannot be read: {getattr(error, 'orig', None) or error}"
         raise BackendError(original=error, message=message) from error
 

@@ -12,12 +12,8 @@ from functools import partial
 from typing import Any
 
 from kinto.core.storage.exceptions import BackendError
-from kinto.core.utils import sqlalchemy
 
-# Kinto runs without SQLAlchemy where nothing is stored in PostgreSQL.
-_DATABASE_ERRORS: tuple[type[Exception], ...] = (
-    (sqlalchemy.exc.SQLAlchemyError,) if sqlalchemy else ()
-)
+from kinto_attachment.database import SQL_ERRORS
 
 OwnTransaction = Callable[[], AbstractContextManager[None]]
 """Makes the context of a transaction that commits at the end of the block."""
@@ -107,7 +103,7 @@ def _own_transaction(manager: Any) -> Iterator[None]:
     try:
         yield
         manager.commit()
-    except _DATABASE_ERRORS as error:
+    except SQL_ERRORS as error:
         _abort(manager)
         raise BackendError(original=error) from error
     except BaseException:
