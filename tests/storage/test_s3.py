@@ -26,7 +26,7 @@ from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
 from kinto_attachment.storage.s3 import staged as s3_staged
-from kinto_attachment.storage.s3 import uploads as s3_uploads
+from kinto_attachment.storage.s3 import upload as s3_upload
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.servers.ports import free_port
 from tests.servers.s3 import S3Server, SeaweedServer
@@ -365,14 +365,14 @@ def test_parts_go_up_while_the_rest_is_still_arriving(
 def test_one_of_several_uploads_holds_two_parts(
     make_s3: MakeS3, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[s3_uploads.PartBuffer] = []
-    make_part = s3_uploads.PartBuffer
+    made: list[s3_upload.PartBuffer] = []
+    make_part = s3_upload.PartBuffer
 
-    def part(capacity: int) -> s3_uploads.PartBuffer:
+    def part(capacity: int) -> s3_upload.PartBuffer:
         made.append(make_part(capacity))
         return made[-1]
 
-    monkeypatch.setattr(s3_uploads, "PartBuffer", part)
+    monkeypatch.setattr(s3_upload, "PartBuffer", part)
     monkeypatch.setattr(s3_staged, "PartBuffer", part)
     storage = make_s3(server)
     contents = [random_bytes(2 * MIN_PART_SIZE + number) for number in range(1, 4)]
@@ -537,7 +537,7 @@ def test_what_cannot_be_aborted_is_logged(
 
 @pytest.fixture
 def small_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_uploads, "COPY_PART_SIZE", 6 * MIB)
+    monkeypatch.setattr(s3_upload, "COPY_PART_SIZE", 6 * MIB)
 
 
 @pytest.mark.usefixtures("small_copies")
