@@ -78,7 +78,7 @@ def create(bucket: Bucket, new: NewFile, attributes: Mapping[str, str]) -> State
             new_object = NewObject(bucket, attributes, state["id"])
             state["upload_id"] = new_object.start_multipart(hidden.multipart_key).id
             state["note"] = state["keep_name"]
-        # An unfinished file has a multipart upload or a note at any time.
+        # Until it is finished, a file has a multipart upload or a note.
         if state["note"]:
             hidden.write_note("")
         undo.pop_all()
