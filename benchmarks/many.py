@@ -12,7 +12,7 @@ from benchmarks.client import KIB, MIB, at_once, record, timed
 from benchmarks.measure import resident, unlinked
 from benchmarks.s3 import settings_of
 from benchmarks.servers import THIS, Server, Workbench
-from tests.servers.s3 import SeaweedServer
+from tests.support.servers.s3 import SeaweedServer
 
 NAME = "many"
 AT_ONCE = 8

@@ -20,7 +20,7 @@ from benchmarks.tus_clients import (
     send_with_tus_js_client,
     send_with_tuspy,
 )
-from tests.servers.s3 import SeaweedServer
+from tests.support.servers.s3 import SeaweedServer
 
 NAME = "resumable"
 SIZE = 500 * MIB

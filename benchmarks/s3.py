@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.client import GIB, KIB, MIB, blocks, record, timed
 from benchmarks.servers import THIS, Server, Workbench
-from tests.servers.s3 import SeaweedServer
+from tests.support.servers.s3 import SeaweedServer
 
 NAME = "s3"
 SIZES = (KIB, 10 * MIB, GIB)

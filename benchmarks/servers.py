@@ -21,8 +21,8 @@ from benchmarks import released
 from benchmarks.client import Client
 from benchmarks.measure import Usage, usage
 from benchmarks.samples import Samples
-from tests.servers.kinto import LiveKinto
-from tests.servers.postgresql import PostgreSQL
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.postgresql import PostgreSQL
 
 THIS = "this"
 RELEASED = "released"

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from benchmarks.client import AUTHORIZATION, MIB, timed
 from benchmarks.measure import peak
-from tests.clients.downloads import NODE, Downloads
+from tests.support.clients.downloads import NODE, Downloads
 
 CHUNK = 5 * MIB
 TUS_JS_CLIENT = "4.3.1"

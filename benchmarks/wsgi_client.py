@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.forms import CONTENT_TYPE, file_part, form
+from tests.support.forms import CONTENT_TYPE, file_part, form
 
 BLOCK = b"x" * (256 * 1024)
 # alice:secret

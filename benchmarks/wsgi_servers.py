@@ -29,9 +29,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.wsgi_client import BLOCK, Answer, Client
-from tests.servers.kinto import LiveKinto
-from tests.servers.nginx import Nginx
-from tests.servers.ports import free_port
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.nginx import Nginx
+from tests.support.servers.ports import free_port
 
 SERVERS = ("waitress", "gunicorn", "gunicorn with deploy/", "granian", "uwsgi")
 THREADS = 16

@@ -22,10 +22,14 @@ from kinto.core.cornice.service import SERVICES, Service
 from kinto.core.scripts import migrate
 from kinto.core.storage.postgresql.client import _CLIENTS
 
-from tests.servers.kinto import LiveKinto
-from tests.servers.postgresql import PostgreSQL
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.postgresql import PostgreSQL
+from tests.support.servers.s3 import MotoServer, S3Server
 
-pytest_plugins = ["tests.left_out", "tests.measured"]
+# What these find missing should be shown, as it is for tests.
+pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
+
+pytest_plugins = ["tests.support.left_out", "tests.support.measured"]
 
 Settings = dict[str, Any]
 
@@ -236,6 +240,13 @@ def kinto_database(postgresql: PostgreSQL) -> Iterator[KintoDatabase]:
     database = KintoDatabase(postgresql, "kinto")
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    """An S3 server that the tests share."""
+    with MotoServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import kinto_http
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from tests.clients.downloads import Downloads
-from tests.servers.kinto import LiveKinto
-from tests.servers.ports import free_port
+from tests.support.clients.downloads import Downloads
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.ports import free_port
 
 USER = ("alice", "secret")
 

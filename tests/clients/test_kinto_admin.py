@@ -9,8 +9,8 @@ import requests
 from playwright.sync_api import expect
 
 from tests.clients.conftest import USER, live_kinto
-from tests.clients.kinto_admin import KintoAdmin
-from tests.clients.pictures import png
+from tests.support.clients.kinto_admin import KintoAdmin
+from tests.support.clients.pictures import png
 
 pytestmark = pytest.mark.clients
 

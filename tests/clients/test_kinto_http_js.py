@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import USER
-from tests.clients.downloads import NODE
+from tests.support.clients.downloads import NODE
 
 pytestmark = pytest.mark.clients
 

@@ -46,7 +46,7 @@ def test_no_request_that_is_made_up_gets_an_answer_that_is_not_named(server, cli
     environ = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parents[2]),
-        "SCHEMATHESIS_HOOKS": "tests.clients.made_up_requests",
+        "SCHEMATHESIS_HOOKS": "tests.support.clients.made_up_requests",
         "TEST_BUCKET": client.bucket_name,
         "TEST_URL": server.url,
         "TEST_USER": ":".join(USER),

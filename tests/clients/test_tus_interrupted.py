@@ -27,13 +27,13 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
 from tests.clients.conftest import USER
-from tests.clients.downloads import NODE
-from tests.clients.store import Store
 from tests.clients.test_tus_js import TUS_JS_CLIENT
-from tests.servers.kinto import LiveKinto
-from tests.servers.nginx import Nginx
-from tests.servers.ports import free_port
-from tests.servers.s3 import MotoServer, S3Server, SeaweedServer
+from tests.support.clients.downloads import NODE
+from tests.support.clients.store import Store
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.nginx import Nginx
+from tests.support.servers.ports import free_port
+from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
 
 pytestmark = pytest.mark.clients
 

@@ -20,10 +20,10 @@ import requests
 from playwright.sync_api import expect
 
 from tests.clients.conftest import USER
-from tests.clients.downloads import NODE
-from tests.clients.store import Store
-from tests.servers.kinto import LiveKinto
-from tests.servers.s3 import MotoServer
+from tests.support.clients.downloads import NODE
+from tests.support.clients.store import Store
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.s3 import MotoServer
 
 pytestmark = pytest.mark.clients
 

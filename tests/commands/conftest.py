@@ -14,11 +14,11 @@ from pyramid.config import global_registries
 
 from kinto_attachment.commands import main
 from tests.conftest import KintoApp, Settings, kinto_settings_with
-from tests.http.conftest import Record, kinto_settings, moto, record, stored, where
-from tests.http.inventory import Bucket, Folder
-from tests.servers.kinto import ini
+from tests.support.inventory import Bucket, Folder
+from tests.support.records import Record, kinto_settings, record, stored, where
+from tests.support.servers.kinto import ini
 
-__all__ = ["kinto_settings", "moto", "record", "stored", "where"]
+__all__ = ["kinto_settings", "record", "stored", "where"]
 
 
 class Result:

@@ -13,7 +13,7 @@ from kinto_attachment.commands import gc
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
-from tests.http.tus import begin
+from tests.support.tus import begin
 
 DAY = 24 * 3600
 KEEP = {"keep_old_files": "true"}

@@ -178,7 +178,7 @@ def test_what_another_plugin_refuses_is_not_written(attached, command):
     result = command(
         *("rebase", "--from", OLD, "--to", NEW, "--write", "--json"),
         attachment=MOVED,
-        **{"kinto.includes": "kinto_attachment tests.commands.refusing"},
+        **{"kinto.includes": "kinto_attachment tests.plugins.forbidding_changes"},
     )
 
     assert result.status == 1
@@ -190,7 +190,7 @@ def test_a_plugin_that_fails_afterwards_changes_nothing(attached, command):
     result = command(
         *("rebase", "--from", OLD, "--to", NEW, "--write", "--json"),
         attachment=MOVED,
-        **{"kinto.includes": "kinto_attachment tests.commands.failing_afterwards"},
+        **{"kinto.includes": "kinto_attachment tests.plugins.failing_afterwards"},
     )
 
     assert result.status == 0

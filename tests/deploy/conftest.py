@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.deploy.installation import Installation
-from tests.forms import CONTENT_TYPE, file_part, form
-from tests.servers.postgresql import PostgreSQL
+from tests.support.deploy.installation import Installation
+from tests.support.forms import CONTENT_TYPE, file_part, form
+from tests.support.servers.postgresql import PostgreSQL
 
 MIB = 1024 * 1024
 HEAD, _, TAIL = form([file_part(b"@@@", "large.txt")]).partition(b"@@@")

@@ -15,8 +15,8 @@ from docutils.core import publish_doctree
 from requests.adapters import HTTPAdapter
 
 from tests.deploy.conftest import Body
-from tests.deploy.installation import DEPLOY
-from tests.deploy.units import Unit
+from tests.support.deploy.installation import DEPLOY
+from tests.support.deploy.units import Unit
 
 README = (DEPLOY / "README.rst").read_text()
 on_the_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)

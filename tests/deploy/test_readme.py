@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.installation import DEPLOY, PROGRAMS
-from tests.documents import CHECKOUT, blocks
-from tests.servers.postgresql import PostgreSQL
+from tests.support.deploy.installation import DEPLOY, PROGRAMS
+from tests.support.documents import CHECKOUT, blocks
+from tests.support.servers.postgresql import PostgreSQL
 
 BLOCKS = [block for block in blocks(DEPLOY / "README.rst") if not block.language]
 (PACKAGES, DATABASE, START, ON_S3) = (

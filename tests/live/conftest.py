@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from tests.conftest import KintoDatabase
-from tests.live.proxy import S3Proxy
-from tests.live.site import Site
-from tests.live.verifier import BASE_URL, LocalFiles, S3Files
-from tests.servers.kinto import LiveKinto
-from tests.servers.postgresql import PostgreSQL
-from tests.servers.s3 import SeaweedServer
+from tests.support.live.proxy import S3Proxy
+from tests.support.live.site import Site
+from tests.support.live.verifier import BASE_URL, LocalFiles, S3Files
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.postgresql import PostgreSQL
+from tests.support.servers.s3 import SeaweedServer
 
 Settings = dict[str, Any]
 
 SERVER: dict[str, Any] = {"workers": 2, "worker_class": "gthread", "threads": 24}
 
 _SETTINGS = {
-    "kinto.includes": "kinto.plugins.default_bucket kinto_attachment tests.live.stops",
+    "kinto.includes": "kinto.plugins.default_bucket kinto_attachment tests.support.live.stops",
     "kinto.multiauth.policies": "basicauth",
     "kinto.userid_hmac_secret": "of the tests",
     "kinto.storage_pool_size": "5",

@@ -11,9 +11,9 @@ from functools import partial
 
 import pytest
 
-from tests.live.client import Answer, at_once, uri_of
-from tests.live.site import Site
-from tests.live.stops import Stop
+from tests.support.live.client import Answer, at_once, uri_of
+from tests.support.live.site import Site
+from tests.support.live.stops import Stop
 
 CLIENTS = range(8)
 ROUNDS = range(4)

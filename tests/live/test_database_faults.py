@@ -1,6 +1,7 @@
 """A database that fails at the commit, or is gone, and a subscriber that raises before it.
 
-The same with parts of the database made up, and more of them, is in ``tests/test_transaction.py``.
+The same with parts of the database made up, and more of them, is in
+``tests/database/test_transactions.py``.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import KintoDatabase
-from tests.live.client import at_once, uri_of
 from tests.live.conftest import Settings
-from tests.live.site import Site
-from tests.live.stops import Stop
-from tests.live.verifier import LocalFiles
-from tests.servers.kinto import LiveKinto
-from tests.servers.postgresql import PostgreSQL
-from tests.servers.relay import Relay
+from tests.support.live.client import at_once, uri_of
+from tests.support.live.site import Site
+from tests.support.live.stops import Stop
+from tests.support.live.verifier import LocalFiles
+from tests.support.servers.kinto import LiveKinto
+from tests.support.servers.postgresql import PostgreSQL
+from tests.support.servers.relay import Relay
 
 URI = uri_of("c")
 NEW = uri_of("c", "new")

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import KintoDatabase
-from tests.live.answers import check_that_storage_is_unavailable
-from tests.live.client import KIB, MIB, uri_of
 from tests.live.conftest import Settings
-from tests.live.site import Site
-from tests.live.verifier import LocalFiles
-from tests.servers.disk import SmallDisk
-from tests.servers.kinto import LiveKinto
+from tests.support.live.answers import check_that_storage_is_unavailable
+from tests.support.live.client import KIB, MIB, uri_of
+from tests.support.live.site import Site
+from tests.support.live.verifier import LocalFiles
+from tests.support.servers.disk import SmallDisk
+from tests.support.servers.kinto import LiveKinto
 
 URI = uri_of("c")
 FIRST = b"first" * (100 * KIB)

@@ -1,6 +1,7 @@
 """What others do while an upload is on its way to a live server.
 
-More of it, with the application in the tests' own process, is in ``tests/http/test_meanwhile.py``.
+More of it, with the application in the tests' own process, is in
+``tests/views/test_meanwhile.py``.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.live.client import KIB, Upload, at_once, uri_of
-from tests.live.site import Site
-from tests.live.stops import Stop
+from tests.support.live.client import KIB, Upload, at_once, uri_of
+from tests.support.live.site import Site
+from tests.support.live.stops import Stop
 
 URI = uri_of("c")
 SLOW = b"slow" * (128 * KIB)

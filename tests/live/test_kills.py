@@ -17,10 +17,10 @@ from functools import partial
 import pytest
 import requests
 
-from tests.live.client import KIB, MIB, SECONDS, Client, uri_of
-from tests.live.site import Site
-from tests.live.stops import Stop
-from tests.live.waiting import wait_for
+from tests.support.live.client import KIB, MIB, SECONDS, Client, uri_of
+from tests.support.live.site import Site
+from tests.support.live.stops import Stop
+from tests.support.live.waiting import wait_for
 
 FIRST = b"first"
 SECOND = b"second"

@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
-from tests.live.client import Answer, uri_of
-from tests.live.site import Site
-from tests.live.stops import Stop
-from tests.live.waiting import wait_for
+from tests.support.live.client import Answer, uri_of
+from tests.support.live.site import Site
+from tests.support.live.stops import Stop
+from tests.support.live.waiting import wait_for
 
 URI = uri_of("c")
 COPY = uri_of("copies")

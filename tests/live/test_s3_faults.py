@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.answers import check_that_storage_is_unavailable
-from tests.live.client import KIB, MIB, uri_of
-from tests.live.proxy import breaks_off, fails_inside
-from tests.live.site import Site
-from tests.live.waiting import wait_for
-from tests.scripts.servers import loses_the_answer
+from tests.support.live.answers import check_that_storage_is_unavailable
+from tests.support.live.client import KIB, MIB, uri_of
+from tests.support.live.proxy import breaks_off, fails_inside
+from tests.support.live.site import Site
+from tests.support.live.waiting import wait_for
+from tests.support.servers.http import loses_the_answer
 
 FIRST = b"first"
 # Goes up in one request, and in several.

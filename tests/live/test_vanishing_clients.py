@@ -1,7 +1,7 @@
 """Clients that vanish half way, from a server that hands the body on as it comes (gunicorn), and
 from one that waits for all of it (waitress).
 
-With one worker process and thread, and also without a database: ``tests/test_live.py``.
+With one worker process and thread, and also without a database: ``tests/live/test_uploads.py``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conftest import KintoDatabase
-from tests.live.client import KIB, MIB, Upload, at_once, uri_of
 from tests.live.conftest import Settings
-from tests.live.site import Site
-from tests.live.stops import Stop
-from tests.live.verifier import LocalFiles
-from tests.live.waiting import wait_for
-from tests.servers.kinto import LiveKinto
+from tests.support.live.client import KIB, MIB, Upload, at_once, uri_of
+from tests.support.live.site import Site
+from tests.support.live.stops import Stop
+from tests.support.live.verifier import LocalFiles
+from tests.support.live.waiting import wait_for
+from tests.support.servers.kinto import LiveKinto
 
 URI = uri_of("c")
 FIRST = b"first"

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.scripts.servers import FileServer, Proxy
-from tests.servers.kinto import LiveKinto
+from tests.support.servers.http import FileServer, Proxy
+from tests.support.servers.kinto import LiveKinto
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SECONDS = 30.0

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.scripts.conftest import record_id
-from tests.servers.kinto import LiveKinto
+from tests.support.servers.kinto import LiveKinto
 
 MEGABYTE = 1024 * 1024
 EXTENSIONS = [".txt", ".json", ".bin", "", ".tar.gz", ".été", ".svg"]

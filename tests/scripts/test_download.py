@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.servers import Stalls, answers, drops_the_download, first
+from tests.support.servers.http import Stalls, answers, drops_the_download, first
 
 AT_ONCE = ("--retry-after", "0")
 

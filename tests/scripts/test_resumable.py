@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from tests.scripts.conftest import record_id
-from tests.scripts.servers import answers, loses_the_answer
+from tests.support.servers.http import answers, loses_the_answer
 
 MIB = 1024 * 1024
 RESUMABLE = ("--resumable-over", "0", "--retry-after", "0")

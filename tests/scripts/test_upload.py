@@ -12,8 +12,8 @@ import threading
 import pytest
 
 from tests.scripts.conftest import record_id
-from tests.scripts.servers import answers, drops_the_upload, first, loses_the_answer
-from tests.servers.privileges import as_a_user_like_others
+from tests.support.servers.http import answers, drops_the_upload, first, loses_the_answer
+from tests.support.servers.privileges import as_a_user_like_others
 
 AT_ONCE = ("--retry-after", "0")
 

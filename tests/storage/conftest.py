@@ -21,8 +21,8 @@ from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
-from tests.servers.s3 import MotoServer, S3Server, SeaweedServer
-from tests.storage.faults import Faults, Fuse, disk_fails, s3_fails
+from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
+from tests.support.storage_faults import Faults, Fuse, disk_fails, s3_fails
 
 BASE_URL = "https://files.example.org/"
 

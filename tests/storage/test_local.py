@@ -18,8 +18,8 @@ import pytest
 
 from kinto_attachment.storage import NewFile, StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
-from tests.servers.privileges import as_a_user_like_others
 from tests.storage.conftest import open_files
+from tests.support.servers.privileges import as_a_user_like_others
 
 UMASK = 0o027
 

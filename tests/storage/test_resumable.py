@@ -17,7 +17,7 @@ import pytest
 from kinto_attachment.storage import NewFile, StorageUnavailable
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import Backend, random_bytes
-from tests.storage.faults import Fuse
+from tests.support.storage_faults import Fuse
 
 MIB = 1024 * 1024
 LARGE = MIN_PART_SIZE + 17
@@ -280,7 +280,7 @@ def test_what_a_killed_process_had_written_since_its_checkpoint_is_dropped(
 KILLED_IN_FINISH = """
 import json, os, signal, sys
 from tests.storage.conftest import storage_of
-from tests.storage.faults import Fuse, disk_fails, s3_fails
+from tests.support.storage_faults import Fuse, disk_fails, s3_fails
 _, state, steps, *arguments = sys.argv
 storage = storage_of(*arguments)
 file = storage.resume(json.loads(state))

@@ -16,9 +16,9 @@ from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.resumable import PartSizes
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
-from tests.servers.s3 import S3Server
 from tests.storage.conftest import random_bytes
-from tests.storage.faults import Faults
+from tests.support.servers.s3 import S3Server
+from tests.support.storage_faults import Faults
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

@@ -28,10 +28,10 @@ from kinto_attachment.storage.s3 import bucket as s3_bucket
 from kinto_attachment.storage.s3 import staged as s3_staged
 from kinto_attachment.storage.s3 import upload as s3_upload
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
-from tests.servers.ports import free_port
-from tests.servers.s3 import S3Server, SeaweedServer
 from tests.storage.conftest import random_bytes, s3_storage
-from tests.storage.faults import Faults
+from tests.support.servers.ports import free_port
+from tests.support.servers.s3 import S3Server, SeaweedServer
+from tests.support.storage_faults import Faults
 
 MIB = 1024 * 1024
 LARGE = MIN_PART_SIZE + 10

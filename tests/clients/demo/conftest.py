@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.clients.demo.page import Demo, make_serve
+from tests.support.demo.page import Demo, make_serve
 
 _numbers = itertools.count(1)
 

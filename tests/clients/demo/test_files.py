@@ -6,7 +6,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.clients.pictures import png
+from tests.support.clients.pictures import png
 
 pytestmark = pytest.mark.clients
 

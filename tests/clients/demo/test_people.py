@@ -7,8 +7,8 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.clients.demo.page import Demo
-from tests.clients.pictures import png
+from tests.support.clients.pictures import png
+from tests.support.demo.page import Demo
 
 pytestmark = pytest.mark.clients
 

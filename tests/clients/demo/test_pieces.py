@@ -8,7 +8,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.clients.demo.page import Demo
+from tests.support.demo.page import Demo
 
 pytestmark = pytest.mark.clients
 

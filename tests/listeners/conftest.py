@@ -1,0 +1,23 @@
+"""A record that others change."""
+
+from __future__ import annotations
+
+from tests.support.records import (
+    bucket,
+    kinto_settings,
+    make_record,
+    record,
+    stored,
+    take_stock,
+    where,
+)
+
+__all__ = [
+    "bucket",
+    "kinto_settings",
+    "make_record",
+    "record",
+    "stored",
+    "take_stock",
+    "where",
+]

@@ -1,0 +1,1 @@
+"""Plugins of Kinto and of Pyramid that the tests include beside this one."""

@@ -1,0 +1,1 @@
+"""What the tests are written with; none of it is a test."""

@@ -1,0 +1,1 @@
+"""The page in the folder ``demo``, for its tests and for its picture."""

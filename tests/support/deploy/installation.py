@@ -1,0 +1,201 @@
+"""A copy of deploy/etc with other ports, paths and secrets, and its units running."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.support.deploy.units import Unit, environment
+from tests.support.servers.nginx import Nginx
+from tests.support.servers.ports import free_port
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+PROGRAMS = Path(sysconfig.get_path("scripts"))
+SEAWEEDFS_PORTS = (9333, 19333, 8080, 18080, 8888, 18888, 8333, 18333)
+STARTUP_SECONDS = 180.0
+LOG_SECONDS = 10.0
+# What an operator changes to have the files on S3, by the file in which it stands.
+ON_S3 = {
+    "etc/nginx/conf.d/kinto.conf": [
+        ("    include /etc/nginx/kinto/files-disk.conf;\n", ""),
+        ("# include /etc/nginx/kinto/files-s3.conf;", "include /etc/nginx/kinto/files-s3.conf;"),
+    ],
+    "etc/kinto/kinto.env": [("/etc/kinto/kinto.ini", "/etc/kinto/kinto-s3.ini")],
+}
+
+
+class Installation:
+    """The set-up of deploy/ below the folder ``root``, as README.rst says how to make it.
+
+    ``database`` is the URL of an empty one. Files are on the disk, or in SeaweedFS (``on_s3``).
+    """
+
+    def __init__(self, root: Path, database: str, on_s3: bool) -> None:
+        self.root = root
+        self.on_s3 = on_s3
+        self.port = free_port()
+        self.nodes = [free_port(), free_port()]
+        self.password = secrets.token_hex(8)
+        self._nginx: Nginx | None = None
+        self._ports = {port: free_port() for port in SEAWEEDFS_PORTS}
+        self._lay_out(database)
+        for folder in ("var/lib/kinto", "var/lib/seaweedfs", "var/log/nginx"):
+            (root / folder).mkdir(parents=True)
+        self.units = {
+            name: self.unit(name)
+            for name in ("seaweedfs.service", *(f"kinto@{port}.service" for port in self.nodes))
+        }
+
+    @property
+    def url(self) -> str:
+        """Of the site, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def files(self) -> Path:
+        """Where files are stored, if on the disk."""
+        return self.root / "var/lib/kinto/files"
+
+    @property
+    def nginx_log(self) -> str:
+        """What nginx had to say, which is not the access log."""
+        assert self._nginx is not None
+        return self._nginx.log.read_text()
+
+    def unit(self, name: str) -> Unit:
+        """A unit of the installation, which does not run."""
+        log = self.root / "var/log" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return Unit(self.root / "etc/systemd/system", name, log)
+
+    def node(self, port: int) -> Unit:
+        """The process of Kinto that listens on ``port``."""
+        return self.units[f"kinto@{port}.service"]
+
+    def start(self) -> None:
+        """Create the tables, the bucket on S3 and the admin, and start everything."""
+        seaweedfs = self.units["seaweedfs.service"]
+        if self.on_s3:
+            seaweedfs.start()
+        self.run("kinto", "migrate")
+        for port in self.nodes:
+            self.node(port).start()
+        self.run("kinto", "create-user", "-u", "admin", "-p", self.password)
+        if self.on_s3:
+            self._create_bucket()
+        for port in self.nodes:
+            self.wait_for(port)
+        sites = self.root / "etc/nginx/conf.d/*.conf"
+        self._nginx = Nginx(sites, self.root / "run/nginx", self.port)
+
+    def stop(self) -> None:
+        """Stop everything."""
+        if self._nginx is not None:
+            self._nginx.stop()
+        # Gunicorn waits for connections that do nothing: two at a time.
+        for port in self.nodes:
+            self.node(port).begin_to_stop()
+        for port in self.nodes:
+            self.node(port).stop()
+        # It would wait for 10 seconds, for the sake of files that go with it.
+        self.units["seaweedfs.service"].stop(0)
+
+    def run(self, program: str, *arguments: str, stdin: str = "") -> str:
+        """Run a program in the environment of kinto.env, and return what it prints."""
+        done = subprocess.run(
+            [PROGRAMS / program, *arguments],
+            env={**os.environ, **environment(self.root / "etc/kinto/kinto.env")},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=STARTUP_SECONDS,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def wait_for(self, port: int) -> None:
+        """Until the node on ``port``, which was started, answers."""
+        self.node(port).wait_until_ready()
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while True:
+            try:
+                requests.get(f"http://127.0.0.1:{port}/v1/", timeout=5).raise_for_status()
+                return
+            except requests.RequestException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def served(self, path: str, count: int = 1) -> list[dict[str, Any]]:
+        """The ``count`` lines that nginx's log has about requests to ``path``. nginx writes them
+        after the answer."""
+        log = self.root / "var/log/nginx/kinto.log"
+        deadline = time.monotonic() + LOG_SECONDS
+        while True:
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            about = [line for line in lines if f"{path} " in line["request"]]
+            if len(about) == count:
+                return about
+            assert time.monotonic() < deadline, about
+            time.sleep(0.02)
+
+    def _lay_out(self, database: str) -> None:
+        """Copy deploy/etc, and change what is another here: every change has to find its place."""
+        texts = {
+            str(path.relative_to(DEPLOY)): path.read_text()
+            for path in (DEPLOY / "etc").rglob("*")
+            if path.is_file() and path.suffix != ".pyc"
+        }
+        for name, changes in ON_S3.items() if self.on_s3 else ():
+            for old, new in changes:
+                assert old in texts[name], old
+                texts[name] = texts[name].replace(old, new)
+        for old, new in self._changes(database).items():
+            assert any(old in text for text in texts.values()), old
+            texts = {name: text.replace(old, new) for name, text in texts.items()}
+        for name, text in texts.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def _changes(self, database: str) -> dict[str, str]:
+        ports = {str(port): str(self._ports[port]) for port in SEAWEEDFS_PORTS}
+        folders = ("/etc/kinto", "/etc/nginx", "/etc/seaweedfs")
+        folders += ("/var/lib/kinto", "/var/lib/seaweedfs", "/var/log/nginx")
+        return {
+            "postgresql://kinto:change-me@127.0.0.1/kinto": database,
+            "change-me": secrets.token_hex(16),
+            **{folder: f"{self.root}{folder}" for folder in folders},
+            "/opt/kinto/bin": str(PROGRAMS),
+            "    listen [::]:80;\n": "",
+            "listen 80;": f"listen 127.0.0.1:{self.port};",
+            "http://kinto.example.org": self.url,
+            "127.0.0.1:8001": f"127.0.0.1:{self.nodes[0]}",
+            "127.0.0.1:8002": f"127.0.0.1:{self.nodes[1]}",
+            **{f"={old}": f"={new}" for old, new in ports.items()},
+            "127.0.0.1:8333": f"127.0.0.1:{ports['8333']}",
+        }
+
+    def _create_bucket(self) -> None:
+        master = f"127.0.0.1:{self._ports[9333]}.{self._ports[19333]}"
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while True:
+            try:
+                self.run(
+                    *("weed", "shell", f"-master={master}"),
+                    stdin="s3.bucket.create -name attachments\n",
+                )
+                return
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)

@@ -1,0 +1,182 @@
+"""The records, the rows and the stored files, side by side, read behind the plugin's back."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import transaction
+from kinto.core.utils import sqlalchemy
+from pyramid_storage.interfaces import IFileStorage
+
+from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.tus.store import UPLOADS
+from tests.support.servers.s3 import S3Server
+
+_OBJECTS = """
+SELECT parent_id, id, data FROM objects WHERE resource_name = :resource_name AND NOT deleted
+"""
+
+
+class Folder:
+    """The local folder where files are stored."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = {"base_path": str(path)}
+
+    def names(self) -> list[str]:
+        """The names of all that is stored, files on their way in too."""
+        return sorted(
+            str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()
+        )
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+
+class Bucket:
+    """The bucket of an S3 server where files are stored."""
+
+    def __init__(self, server: S3Server) -> None:
+        self._server = server
+        self.settings = {
+            "base_path": None,
+            "aws.bucket": server.bucket,
+            "aws.endpoint_url": server.endpoint_url,
+            "aws.access_key": server.access_key,
+            "aws.secret_key": server.secret_key,
+            "aws.region": server.region,
+            "aws.use_path_style": "true",
+            "aws.num_retries": "0",
+        }
+
+    def names(self) -> list[str]:
+        """The names of all that is stored, files on their way in too."""
+        on_their_way = [f"{key}?uploadId={upload}" for key, upload in self._server.uploads()]
+        return sorted(self._server.keys() + on_their_way)
+
+    def read(self, name: str) -> bytes:
+        answer = self._server.admin.get_object(Bucket=self._server.bucket, Key=name)
+        content: bytes = answer["Body"].read()
+        return content
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store an object that is none of the plugin's."""
+        self._server.admin.put_object(Bucket=self._server.bucket, Key=name, Body=content)
+
+    def start_upload(self, name: str) -> None:
+        """Begin a multipart upload, and give it up."""
+        self._server.admin.create_multipart_upload(Bucket=self._server.bucket, Key=name)
+
+
+class Inventory:
+    """What a Kinto has in its storage, and what is stored of files."""
+
+    def __init__(self, registry: Any, stored: Folder | Bucket) -> None:
+        """``registry`` is Pyramid's."""
+        self._settings = registry.attachment_settings
+        self._storage = registry.storage
+        self._files = registry.getUtility(IFileStorage)
+        self._stored = stored
+
+    def check(self) -> None:
+        """Assert that records, rows and files agree.
+
+        - Every record that shows a file of ours shows one that is there, with its hash and size;
+        - every row names exactly the records that hold the file;
+        - every stored file is shown by a record, or its row says that it is kept, or an unfinished
+          upload needs it;
+        - no record and no upload is left of a collection that is gone.
+        """
+        shown = self.check_records()
+        files = {row["name"]: row for row in self._objects(FILES).values()}
+        holdings = {row["uri"]: row["name"] for row in self._objects(HOLDINGS).values()}
+        assert holdings == {uri: attachment["name"] for uri, attachment in shown.items()}
+        holders: dict[str, list[str]] = {name: [] for name in files}
+        for uri, attachment in sorted(shown.items()):
+            row = files[attachment["name"]]
+            assert {key: row[key] for key in attachment} == attachment
+            holders[attachment["name"]].append(uri)
+        kept = []
+        for name, row in files.items():
+            assert row["holders"] == holders[name]
+            states = {"kept", "gone"} & row.keys()
+            assert len(states) == (0 if row["holders"] else 1), row
+            if "kept" in states:
+                kept.append(name)
+        names = self._stored.names()
+        held = {*holdings.values(), *kept}
+        assert held <= set(names)
+        assert [name for name in names if name not in held and not self._is_needed(name)] == []
+        self._check_parents()
+
+    def check_records(self) -> dict[str, dict[str, Any]]:
+        """Assert that no record shows a file that is missing, or another one than it says.
+
+        Returns what records show, by URI: ``attachment`` with the name in the place of the
+        location.
+        """
+        shown = {}
+        for (parent_id, record_id), record in self._objects("record").items():
+            attachment = record.get("attachment")
+            name = self._name_of(attachment)
+            if name is not None:
+                content = self._stored.read(name)
+                assert attachment["size"] == len(content)
+                assert attachment["hash"] == hashlib.sha256(content).hexdigest()
+                shown[f"{parent_id}/records/{record_id}"] = {**attachment, "name": name}
+                del shown[f"{parent_id}/records/{record_id}"]["location"]
+        return shown
+
+    def kept(self) -> list[str]:
+        """The names of the files that no record holds, and that stay all the same."""
+        return sorted(row["name"] for row in self._objects(FILES).values() if "kept" in row)
+
+    def _is_needed(self, name: str) -> bool:
+        """Whether an unfinished upload needs what is stored under that name."""
+        uploads = [row for row in self._objects(UPLOADS).values() if not row["done"]]
+        needed = {name for row in uploads for name in self._files.used_by(row["state"])}
+        finished = {row["name"] for row in uploads}
+        return not {name, name.rpartition("?uploadId=")[2]}.isdisjoint(needed | finished)
+
+    def _check_parents(self) -> None:
+        # Of very many collections, Kinto itself leaves some when the bucket goes.
+        buckets = {f"/buckets/{bucket_id}" for _, bucket_id in self._objects("bucket")}
+        collections = {
+            f"{bucket}/collections/{collection_id}"
+            for bucket, collection_id in self._objects("collection")
+            if bucket in buckets
+        }
+        assert {parent_id for parent_id, _ in self._objects("record")} <= collections
+        records = {parent_id for parent_id, _ in self._objects(UPLOADS)}
+        assert {record.partition("/records/")[0] for record in records} <= collections
+
+    def _name_of(self, attachment: Any) -> str | None:
+        """The name of the file that a record shows, ``None`` if it is not of this server."""
+        location = attachment.get("location") if isinstance(attachment, dict) else None
+        if location is None:
+            return None
+        bases = [
+            base for base in (self._settings.base_url, *self._settings.former_base_urls) if base
+        ]
+        for base in bases:
+            if location.startswith(base):
+                return str(location.removeprefix(base))
+        return None if self._settings.base_url or "://" in location else str(location)
+
+    def _objects(self, resource_name: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """All objects of that name by parent and id, more than Kinto lists at once too."""
+        if not hasattr(self._storage, "client"):
+            return {
+                (parent_id, object_id): dict(item)
+                for parent_id, resources in self._storage._store.items()
+                for object_id, item in resources.get(resource_name, {}).items()
+            }
+        try:
+            with self._storage.client.connect(readonly=True) as session:
+                rows = session.execute(sqlalchemy.text(_OBJECTS), {"resource_name": resource_name})
+                return {(row.parent_id, row.id): row.data for row in rows}
+        finally:
+            transaction.abort()

@@ -1,0 +1,1 @@
+"""A Kinto under gunicorn, its clients, and what is behind their back."""

