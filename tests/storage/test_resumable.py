@@ -552,7 +552,7 @@ def test_nothing_of_a_request_waits_for_the_garbage_collector(
         gc.enable()
 
 
-# Leftovers.
+# What an unfinished file uses.
 
 
 @pytest.mark.parametrize("announced", [None, 100 * MIB])
