@@ -1,4 +1,4 @@
-"""Where the bytes of files are, and what every backend promises. Knows nothing of Kinto."""
+"""The file storage: one interface, and a backend for each provider. Knows nothing of Kinto."""
 
 from __future__ import annotations
 

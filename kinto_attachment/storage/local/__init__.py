@@ -42,10 +42,10 @@ class LocalStorage(FileStorage, LocalFileStorage):
         self.base_path = str(self._root)
 
     def stage(self, new: NewFile) -> StagedFile:
-        return LocalStagedFile(self._root, _make_name(new))
+        return LocalStagedFile(self._root, _without_acl(new))
 
     def create(self, new: NewFile) -> State:
-        return local_resumable.create(self._root, _make_name(new), keep_name=not new.randomize)
+        return local_resumable.create(self._root, _without_acl(new))
 
     def resume(self, state: State) -> ResumableFile:
         return local_resumable.LocalResumableFile(self._root, state)
@@ -99,10 +99,10 @@ class LocalStorage(FileStorage, LocalFileStorage):
         return self._root / name
 
 
-def _make_name(new: NewFile) -> str:
+def _without_acl(new: NewFile) -> NewFile:
     if new.acl is not None:
         raise TypeError("files on the local disk have no acl")
-    return new.make_name()
+    return new
 
 
 def _open(path: Path) -> FileIO:

@@ -16,14 +16,14 @@ from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.local.disk import disk_errors, sync_folder
 from kinto_attachment.storage.local.hidden_file import HiddenFile
 from kinto_attachment.storage.resumable import ResumableFile, State
+from kinto_attachment.storage.staged import NewFile
 
 _STORAGE = "local"
 
 
-def create(root: Path, name: str, *, keep_name: bool) -> State:
-    """Create the hidden file, durably; return the first state. ``keep_name``: the name is not
-    random."""
-    upload = str(uuid4())
+def create(root: Path, new: NewFile) -> State:
+    """Create the hidden file, durably; return the first state."""
+    upload, name = str(uuid4()), new.make_name()
     file = HiddenFile(root, name, names.hidden(upload))
     with disk_errors(f"write to {root}"), contextlib.ExitStack() as undo:
         file.create()
@@ -35,7 +35,7 @@ def create(root: Path, name: str, *, keep_name: bool) -> State:
         "storage": _STORAGE,
         "id": upload,
         "name": name,
-        "keep_name": keep_name,
+        "keep_name": not new.randomize,
         "offset": 0,
     }
 

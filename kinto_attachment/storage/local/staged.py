@@ -8,14 +8,14 @@ from pathlib import Path
 from kinto_attachment.storage import names
 from kinto_attachment.storage.local.disk import disk_errors
 from kinto_attachment.storage.local.hidden_file import HiddenFile
-from kinto_attachment.storage.staged import StagedFile
+from kinto_attachment.storage.staged import NewFile, StagedFile
 
 
 class LocalStagedFile(StagedFile):
     """Writes a hidden file; ``finish()`` syncs it, and links it to its name."""
 
-    def __init__(self, root: Path, name: str) -> None:
-        self._file = HiddenFile(root, name, names.hidden())
+    def __init__(self, root: Path, new: NewFile) -> None:
+        self._file = HiddenFile(root, new.make_name(), names.hidden())
         with disk_errors(f"write to {root}"):
             self._file.create()
 

@@ -44,10 +44,10 @@ class S3Storage(FileStorage, S3FileStorage):
         return self._bucket.client
 
     def stage(self, new: NewFile) -> StagedFile:
-        return S3StagedFile(self._bucket, **self._arguments(new))
+        return S3StagedFile(self._bucket, new, self._attributes(new))
 
     def create(self, new: NewFile) -> State:
-        return s3_resumable.create(self._bucket, **self._arguments(new))
+        return s3_resumable.create(self._bucket, new, self._attributes(new))
 
     def resume(self, state: State) -> ResumableFile:
         return s3_resumable.S3ResumableFile(self._bucket, state)
@@ -70,15 +70,10 @@ class S3Storage(FileStorage, S3FileStorage):
     def _cancel(self, state: State) -> None:
         s3_resumable.cancel(self._bucket, state)
 
-    def _arguments(self, new: NewFile) -> dict[str, Any]:
-        """Return the arguments that start an object, of one request or several."""
+    def _attributes(self, new: NewFile) -> dict[str, str]:
+        """Return the attributes of the object, in boto3's names."""
         acl = self.acl if new.acl is None else new.acl
-        return {
-            "key": new.make_name(),
-            "keep_name": not new.randomize,
-            "attributes": {"ContentType": new.content_type} | ({"ACL": acl} if acl else {}),
-            "size": new.size,
-        }
+        return {"ContentType": new.content_type} | ({"ACL": acl} if acl else {})
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         if stop is not None and stop <= start:

@@ -15,7 +15,7 @@ from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.resumable import State
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
 from kinto_attachment.storage.s3.hidden_objects import HiddenObjects
-from kinto_attachment.storage.s3.uploads import PartBuffer, PutObject
+from kinto_attachment.storage.s3.upload import PartBuffer, PutObject
 
 
 class IncompleteParts:

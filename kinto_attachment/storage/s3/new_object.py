@@ -13,12 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from kinto_attachment.storage.s3.bucket import Bucket, error_code, http_status
-from kinto_attachment.storage.s3.uploads import (
-    MultipartUpload,
-    PartBuffer,
-    PutObject,
-    StoredObject,
-)
+from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
 
 _MARK = "upload"
 
@@ -26,12 +21,12 @@ _MARK = "upload"
 class NewObject:
     """Creates the object, and others on the way to it. Raises boto3's errors."""
 
-    def __init__(self, bucket: Bucket, attributes: Mapping[str, Any], mark: str) -> None:
+    def __init__(self, bucket: Bucket, attributes: Mapping[str, str], mark: str) -> None:
         """``attributes`` are those of the object, in boto3's names; ``mark`` is the id of the
         upload."""
         self._bucket = bucket
         self._mark = mark
-        self._attributes = {**attributes, "Metadata": {_MARK: mark}}
+        self._attributes: dict[str, Any] = {**attributes, "Metadata": {_MARK: mark}}
         # What S3 may have created although it reported a failure.
         self._unconfirmed_objects: set[str] = set()
         self._unconfirmed_uploads: set[str] = set()

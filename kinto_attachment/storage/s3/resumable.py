@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
@@ -22,12 +21,8 @@ from kinto_attachment.storage.s3.hidden_objects import HiddenObjects
 from kinto_attachment.storage.s3.incomplete_parts import IncompleteParts
 from kinto_attachment.storage.s3.new_object import NewObject
 from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, MIN_PART_SIZE, part_size
-from kinto_attachment.storage.s3.uploads import (
-    MultipartUpload,
-    PartBuffer,
-    PutObject,
-    StoredObject,
-)
+from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
+from kinto_attachment.storage.staged import NewFile
 
 _STORAGE = "s3"
 # If the size is unknown, parts double theirs after so many. Makes 448 GiB.
@@ -58,21 +53,14 @@ class PartSizes:
                 return count, length
 
 
-def create(
-    bucket: Bucket,
-    key: str,
-    *,
-    keep_name: bool,
-    attributes: Mapping[str, Any],
-    size: int | None,
-) -> State:
-    """Return the state of a new file. ``keep_name``: the name is not random. ``attributes`` are
-    those of the object, in boto3's names."""
+def create(bucket: Bucket, new: NewFile, attributes: Mapping[str, str]) -> State:
+    """Return the first state of a file; ``attributes`` are the object's, in boto3's names."""
+    name, size = new.make_name(), new.size
     state: State = {
         "storage": _STORAGE,
         "id": str(uuid4()),
-        "name": key,
-        "keep_name": keep_name,
+        "name": name,
+        "keep_name": not new.randomize,
         "attributes": dict(attributes),
         "part_size": None if size is None else part_size(size),
         "note": True,
@@ -83,14 +71,14 @@ def create(
         "etags": {},
     }
     hidden = HiddenObjects(bucket, state)
-    with bucket.errors(f"write to {key!r}"), contextlib.ExitStack() as undo:
+    with bucket.errors(f"write to {name!r}"), contextlib.ExitStack() as undo:
         undo.callback(best_effort, "discard an upload", hidden.remove)
         # Not with the first part: no state would name the upload of a process killed then.
         if size is not None and size > part_size(size):
-            new = NewObject(bucket, attributes, state["id"])
-            state["upload_id"] = new.start_multipart(hidden.multipart_key).id
-            state["note"] = keep_name
-        # An unfinished file has a multipart upload or a note at any time.
+            new_object = NewObject(bucket, attributes, state["id"])
+            state["upload_id"] = new_object.start_multipart(hidden.multipart_key).id
+            state["note"] = state["keep_name"]
+        # Until it is finished, a file has a multipart upload or a note.
         if state["note"]:
             hidden.write_note("")
         undo.pop_all()
@@ -129,7 +117,7 @@ class S3ResumableFile(ResumableFile):
         self._bucket = bucket
         self._state = state
         self._hidden = HiddenObjects(bucket, state)
-        self._new = NewObject(bucket, state["attributes"], state["id"])
+        self._object = NewObject(bucket, state["attributes"], state["id"])
         self._sizes = PartSizes(state["part_size"])
         count, rest = self._sizes.split(self.offset)
         self._buffer = PartBuffer(self._sizes.size(count + 1))
@@ -191,7 +179,7 @@ class S3ResumableFile(ResumableFile):
 
     def _discard(self) -> None:
         with contextlib.ExitStack() as steps:  # both, whichever fails
-            steps.callback(self._new.remove_unconfirmed)
+            steps.callback(self._object.remove_unconfirmed)
             steps.callback(self._remove_hidden)
 
     def _close(self) -> None:
@@ -230,9 +218,9 @@ class S3ResumableFile(ResumableFile):
         """Find the object that an interrupted ``finish()`` has made of the same bytes."""
         noted = self._hidden.read_note() if self._state["keep_name"] else self._name
         assembled = self._hidden.assembled
-        if noted and self._new.own_size(noted) == self.offset:
+        if noted and self._object.own_size(noted) == self.offset:
             self._visible = noted
-        elif self._state["keep_name"] and self._new.own_size(assembled) == self.offset:
+        elif self._state["keep_name"] and self._object.own_size(assembled) == self.offset:
             self._assembled = StoredObject(assembled, self.offset)
         else:
             raise names.no_such_file(self._name)
@@ -240,20 +228,20 @@ class S3ResumableFile(ResumableFile):
     def _send_part(self) -> None:
         """Send the buffer, and replace it by an empty one."""
         if self._upload is None:
-            self._upload = self._new.start_multipart(self._hidden.multipart_key)
+            self._upload = self._object.start_multipart(self._hidden.multipart_key)
         self._buffer = self._upload.send(self._buffer, self._sizes.size(self._part_number + 1))
 
     def _store(self) -> str:
         if self._state["keep_name"]:
             return self._visible or self._find_noted() or self._claim_name()
         if self._visible is None:
-            self._complete(self._send_rest() or self._new.put(self._name, self._buffer))
+            self._complete(self._send_rest() or self._object.put(self._name, self._buffer))
         return self._name
 
     def _find_noted(self) -> str | None:
         """Return the name under which an interrupted ``finish()`` has stored the file, if any."""
         noted = self._hidden.read_note()
-        size = self._new.own_size(noted) if noted else None
+        size = self._object.own_size(noted) if noted else None
         if noted is None or size not in (None, self.offset):
             raise names.no_such_file(self._name)
         return None if size is None else noted
@@ -268,9 +256,9 @@ class S3ResumableFile(ResumableFile):
 
         def create(key: str) -> bool:
             self._hidden.write_note(key)
-            return self._new.create_if_absent(key, source)
+            return self._object.create_if_absent(key, source)
 
-        return names.claim(self._name, create, self._new.exists)
+        return names.claim(self._name, create, self._object.exists)
 
     def _send_rest(self) -> MultipartUpload | None:
         """Send what is left; return the upload, to be completed. ``None`` if the whole file is in
@@ -287,8 +275,8 @@ class S3ResumableFile(ResumableFile):
 
     def _complete(self, upload: MultipartUpload | PutObject) -> None:
         """Create an object whose key is only this file's."""
-        created = self._new.complete_if_absent(upload)
-        if not created and self._new.own_size(upload.key) != self.offset:
+        created = self._object.complete_if_absent(upload)
+        if not created and self._object.own_size(upload.key) != self.offset:
             raise names.no_such_file(self._name)
 
     @contextlib.contextmanager

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
 from uuid import uuid4
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.s3.bucket import Bucket
 from kinto_attachment.storage.s3.new_object import NewObject
-from kinto_attachment.storage.s3.uploads import (
-    MAX_PARTS,
-    MultipartUpload,
-    PartBuffer,
-    StoredObject,
-)
-from kinto_attachment.storage.staged import StagedFile
+from kinto_attachment.storage.s3.upload import MAX_PARTS, MultipartUpload, PartBuffer, StoredObject
+from kinto_attachment.storage.staged import NewFile, StagedFile
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: but for the last part.
 MIN_PART_SIZE = 5 * 1024 * 1024
@@ -36,22 +30,14 @@ class S3StagedFile(StagedFile):
     ``finish()`` copies, inside S3, to the name that the file gets.
     """
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        *,
-        keep_name: bool,
-        attributes: Mapping[str, Any],
-        size: int | None,
-    ) -> None:
-        """``keep_name``: the name is not random. ``attributes`` are those of the object, in
-        boto3's names. ``size`` is a hint in bytes; without it, a file can have 48 GiB."""
+    def __init__(self, bucket: Bucket, new: NewFile, attributes: Mapping[str, str]) -> None:
+        """``attributes`` are those of the object, in boto3's names. Without ``new.size``, a file
+        can have 48 GiB."""
         self._bucket = bucket
-        self._key = key
-        self._keep_name = keep_name
-        self._new = NewObject(bucket, attributes, uuid4().hex)
-        self._part_size = part_size(size)
+        self._key = new.make_name()
+        self._keep_name = not new.randomize
+        self._object = NewObject(bucket, attributes, uuid4().hex)
+        self._part_size = part_size(new.size)
         self._buffer = PartBuffer(self._part_size)
         self._upload: MultipartUpload | None = None
 
@@ -70,39 +56,36 @@ class S3StagedFile(StagedFile):
         if self._keep_name and self._upload is not None:
             copied = self._upload.key
             best_effort(f"remove the copied object {copied!r}", self._bucket.delete, copied)
-        self._release()
+        # Not left to the garbage collector: a traceback may refer to this file for a while.
+        self._buffer.close()
         return name
 
     def _discard(self) -> None:
         with contextlib.ExitStack() as steps:  # the last one first, each even if others fail
-            steps.callback(self._release)
-            steps.callback(self._new.remove_unconfirmed)
+            steps.callback(self._buffer.close)
+            steps.callback(self._object.remove_unconfirmed)
             if self._upload is not None:
                 steps.callback(self._upload.abort)
-
-    def _release(self) -> None:
-        # Not left to the garbage collector: a traceback may refer to this file for a while.
-        self._buffer.close()
 
     def _send_part(self) -> None:
         """Send the buffer, and replace it by an empty one."""
         if self._upload is None:
             key = names.hidden() if self._keep_name else self._key
-            self._upload = self._new.start_multipart_to_own_key(key)
+            self._upload = self._object.start_multipart_to_own_key(key)
         self._buffer = self._upload.send(self._buffer)
 
     def _store(self) -> str:
         source: PartBuffer | StoredObject = self._buffer
         if self._upload is not None:
             self._send_part()
-            self._new.complete(self._upload)
+            self._object.complete(self._upload)
             source = StoredObject(self._upload.key, self._upload.size)
         elif not self._keep_name:
-            self._new.complete(self._new.put(self._key, self._buffer))
+            self._object.complete(self._object.put(self._key, self._buffer))
         if not self._keep_name:
             return self._key
         return names.claim(
-            self._key, lambda key: self._new.create_if_absent(key, source), self._new.exists
+            self._key, lambda key: self._object.create_if_absent(key, source), self._object.exists
         )
 
 
