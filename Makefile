@@ -1,13 +1,13 @@
-# What one does with a checkout. "make" alone lists it.
+# Development tasks. "make" lists them.
 
 PYTHON = python3
-# An interpreter that was chosen gets a virtualenv of its own.
+# Each interpreter has a virtualenv of its own.
 VENV = .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 HOST = 127.0.0.1
 PORT = 8888
 ARGS =
 ONLY =
-# Some tests wait for what they have started: one more than there are processors, and at most five.
+# One more than there are processors, because some tests mostly wait; at most five.
 WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
 
 BIN = $(VENV)/bin
@@ -25,10 +25,10 @@ help:  ## Show this list
 serve: $(INSTALLED)  ## Run Kinto with the plugin (HOST=127.0.0.1 PORT=8888); Ctrl-C stops it
 	@$(BIN)/python scripts/serve.py $(HOST) $(PORT)
 
-tests: $(INSTALLED_DEV) lint browser  ## Run the linters, then all tests with coverage; ARGS="-k foo" runs some, without gate
+tests: $(INSTALLED_DEV) lint browser  ## Run the linters, then all tests with coverage; ARGS="-k foo" selects some, without coverage gate
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
-# A run without it says last which tests it left out; in CI they fail.
+# Without Chromium, its tests are skipped, and listed at the end of the run; in CI they fail.
 browser:
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing Chromium, once."; \
@@ -41,7 +41,7 @@ lint: $(INSTALLED_DEV)  ## Run ruff and mypy
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-format: $(INSTALLED_DEV)  ## Let ruff mend and format the code
+format: $(INSTALLED_DEV)  ## Fix and format the code with ruff
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
@@ -51,14 +51,14 @@ docs: $(INSTALLED_DEV)  ## Build the documentation in build/docs
 moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C stops it
 	@$(BIN)/python -m moto.server -H 127.0.0.1 -p 6000
 
-bench: $(INSTALLED_DEV)  ## Measure it beside the released plugin; ONLY="growth s3" measures some of it
+bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="growth s3" selects sections
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
 clean:  ## Remove virtualenvs, caches and builds; uploaded files stay
 	rm -rf .venv .venv-* build dist screenshots *.egg-info .coverage .coverage.* .*_cache .tox
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Touched last, so that an installation that was cut short is done again.
+# Touched last, so that an interrupted installation is repeated.
 $(INSTALLED): setup.py pyproject.toml
 	@echo "Installing kinto-attachment in $(VENV), once."
 	@$(PYTHON) -m venv $(VENV)
@@ -66,9 +66,9 @@ $(INSTALLED): setup.py pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# Python's own pip may be older than "--group".
+# The pip that comes with Python may not support "--group".
 $(INSTALLED_DEV): $(INSTALLED)
-	@echo "Installing what the tests need in $(VENV), once."
+	@echo "Installing the development tools in $(VENV), once."
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@

@@ -88,10 +88,10 @@ async function remove(record) {
     if (error.status === 412) {
       complain(
         `${nameOf(record)} was changed by somebody else meanwhile, and is not deleted. ` +
-          "The list shows what it is now.",
+          "The list shows its current version.",
       );
     } else if (error.status === 404) {
-      say(`${nameOf(record)} was deleted by somebody else before.`);
+      say(`${nameOf(record)} had already been deleted.`);
       form.forget(record);
     } else {
       complain(`${nameOf(record)} is not deleted: ${error.message}`);

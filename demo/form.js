@@ -164,9 +164,9 @@ export class UploadForm {
       complain(
         current
           ? `${name} was changed by somebody else meanwhile, and is not replaced. The list shows ` +
-              `what it is now. Press Replace again to replace it with ${file.name} all the same.`
-          : `${name} was deleted by somebody else meanwhile. Press Upload to upload ${file.name} ` +
-              "as a new file.",
+              `its current version. To replace it with ${file.name} anyway, press Replace again.`
+          : `${name} was deleted by somebody else meanwhile. To upload ${file.name} as a new ` +
+              "file, press Upload.",
       );
     } else {
       // A file that is refused is refused again.

@@ -114,7 +114,7 @@ export class Collection {
 export async function capability(url) {
   const { capabilities } = await (await answer(url)).json();
   if (capabilities.attachments === undefined) {
-    throw new KintoError("This Kinto has no plugin for attachments.");
+    throw new KintoError("The plugin kinto-attachment is not enabled on this server.");
   }
   return capabilities.attachments;
 }

@@ -1,88 +1,84 @@
 """The use cases: attach a file to a record, and detach it.
 
-Both read the record under a lock, ask once more whether they may, and write through Kinto's own
-resource; nothing is written before the last possible refusal. Which files go or stay follows from
-the record, when Kinto tells that it has changed.
+Both lock the record, ask again whether the user may write it, and write through Kinto's own
+resource; nothing is written before the last possible refusal. Which files stay or go follows from
+the record, when ``ResourceChanged`` is sent.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kinto.core.errors import ERRORS, http_error, raise_invalid
-from pyramid.httpexceptions import HTTPNotFound
-
 from kinto_attachment.attachments import record as records
-from kinto_attachment.attachments.authorization import AttachmentContext, ask_again
+from kinto_attachment.attachments.authorization import AttachmentContext, authorize_again
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import Metadata
 from kinto_attachment.database.objects import is_transactional
+from kinto_attachment.errors import InvalidParameter, UnknownRecord
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
 
+Body = dict[str, dict[str, Any]]
+"""``data`` and ``permissions`` of a record, each of them optional."""
 
-class Attachments:
-    """The use cases, for one request."""
+
+class RecordAttachment:
+    """The attachment of the record that a request names, in the current transaction."""
 
     def __init__(self, request: Any, settings: Settings, files: FileStorage) -> None:
         self._request = request
         self._settings = settings
         self._changes = FileChanges.current(files)
-        self._storage = request.registry.storage
-        self.references = References(self._storage, settings, self._changes)
+        self._kinto_storage = request.registry.storage
+        self._references = References(self._kinto_storage, settings, self._changes)
+        self._holder = Holder.of(request.matchdict)
 
     def attach(
-        self, name: str, metadata: Metadata, body: dict[str, dict[str, Any]]
+        self, name: str, metadata: Metadata, body: Body, preconditions: Preconditions
     ) -> dict[str, Any]:
-        """Attach a finished file to the record, which is created if it does not exist.
+        """Attach the stored file ``name`` to the record, which is created if it does not exist.
 
-        ``name`` is the file's relative name; ``body`` may have ``data`` and ``permissions`` for
-        the record. Returns the ``attachment`` attribute. Raises what Kinto answers when it
-        refuses; the transaction then aborts, and the file is discarded.
+        Returns the ``attachment`` attribute. Raises what a PUT or PATCH of the record is refused
+        with.
         """
-        self._changes.discard_if_aborted(name)
-        return self.attach_kept(name, metadata, body)
-
-    def attach_kept(
-        self, name: str, metadata: Metadata, body: dict[str, dict[str, Any]]
-    ) -> dict[str, Any]:
-        """The same with a file that is kept if Kinto refuses, or the transaction aborts."""
-        context = self.prepare()
+        context = self.authorize()
         attachment = metadata.attachment(self._settings.location(name))
         body = {**body, "data": {**body.get("data", {}), FILE: attachment}}
-        # Before the record shows the file: where nothing is a transaction, others see it at once.
-        self.references.add(name, metadata, self._holder())
+        # Before the record shows the file: without transactions, others see it at once.
+        self._references.add(name, metadata, self._holder)
+        write = records.put if context.current_object is None else records.patch
         try:
-            write = records.put if context.current_object is None else records.patch
-            write(self._request, context, body)
+            write(self._request, context, body, preconditions)
         finally:
-            if not is_transactional(self._storage):
-                self._settle(name, attachment)
+            if not is_transactional(self._kinto_storage):
+                self._keep_if_shown(name, attachment)
         return attachment
 
-    def prepare(self) -> AttachmentContext:
-        """Make sure, to the end of the transaction, that there is a collection for the record,
-        and that the user may write it. Raises Kinto's 404, 401 and 403."""
+    def authorize(self) -> AttachmentContext:
+        """Create bucket and collection where the default bucket should, lock the record, and ask
+        again whether the user may write it.
+
+        Raises ``UnknownCollection``, ``Forbidden``, and Kinto's own 404.
+        """
         create_parents = self._request.context.create_parents
         if create_parents is not None:
             create_parents()
-        return ask_again(self._request)
+        return authorize_again(self._request)
 
     def detach(self, preconditions: Preconditions) -> None:
         """Take the attachment off the record, which stays.
 
-        Raises Kinto's 404 if there is no such record, 412 if it is another one than the client
-        believes, and 400 if its schema requires an attachment.
+        Raises ``UnknownRecord``, ``PreconditionFailed``, and ``InvalidParameter`` if the schema
+        requires an attachment.
         """
-        context = ask_again(self._request)
+        context = authorize_again(self._request)
         record = context.current_object
         if record is None:
-            details = {"id": context.record_id, "resource_name": "record"}
-            raise http_error(HTTPNotFound(), errno=ERRORS.INVALID_RESOURCE_ID, details=details)
+            raise UnknownRecord(context.record_id)
         preconditions.check(record)
         if record.get(FILE) is None:
             return
@@ -92,19 +88,13 @@ class Attachments:
         elif records.accepts(self._request, context, without):
             records.put(self._request, context, {"data": without})
         else:
-            raise_invalid(
-                self._request,
-                name=FILE,
-                description="The schema requires an attachment: replace it instead.",
-            )
+            description = "The schema requires an attachment: replace it instead."
+            raise InvalidParameter("body", FILE, description)
 
-    def _settle(self, name: str, attachment: dict[str, Any]) -> None:
-        """Where nothing can roll back: a file that the record shows stays, whatever comes now."""
-        record = self.references.record(self._holder())
+    def _keep_if_shown(self, name: str, attachment: dict[str, Any]) -> None:
+        """Without transactions: keep the file if the record shows it, whatever comes after."""
+        record = self._references.record(self._holder)
         if record is not None and record.get(FILE) == attachment:
             self._changes.keep_new()
         else:
-            self.references.forget(name)
-
-    def _holder(self) -> Holder:
-        return Holder.of(self._request.matchdict)
+            self._references.forget(name)

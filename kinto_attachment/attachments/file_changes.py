@@ -12,8 +12,7 @@ from collections.abc import Iterable
 
 import transaction
 
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import State
+from kinto_attachment.storage import FileStorage, State
 
 logger = logging.getLogger(__name__)
 

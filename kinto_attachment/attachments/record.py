@@ -1,7 +1,7 @@
-"""Writing a record through Kinto's own ``Record`` resource.
+"""Write a record through Kinto's own ``Record`` resource.
 
 Schemas, permissions, ETags, events and history then behave as for any other write of the record.
-The resource gets a small JSON request of its own, so it never looks at the upload.
+The resource gets a small JSON request of its own, and never looks at the upload.
 """
 
 from __future__ import annotations
@@ -11,29 +11,41 @@ from typing import Any
 
 from kinto.core.cornice.errors import Errors
 from kinto.core.cornice.validators import colander_validator
-from kinto.core.errors import json_error_handler, raise_invalid
+from kinto.core.errors import json_error_handler
 from kinto.core.resource.viewset import ViewSet
 from kinto.core.utils import build_request
 from kinto.views import records
 from pyramid.httpexceptions import HTTPBadRequest, HTTPNotFound
 
 from kinto_attachment.attachments.authorization import AttachmentContext
+from kinto_attachment.errors import InvalidParameter
+from kinto_attachment.http.preconditions import HEADERS, Preconditions
 
 
-def patch(request: Any, context: AttachmentContext, body: dict[str, Any]) -> dict[str, Any]:
+def patch(
+    request: Any,
+    context: AttachmentContext,
+    body: dict[str, Any],
+    preconditions: Preconditions | None = None,
+) -> None:
     """Merge ``body`` (``{"data": ..., "permissions": ...}``) into the record.
 
-    Returns the record. Raises what a PATCH of the record answers when it refuses.
+    Raises what a PATCH of the record with these ``preconditions`` is refused with.
     """
-    record: dict[str, Any] = _resource(request, context, "PATCH", body).patch()["data"]
-    return record
+    _resource(request, context, "PATCH", body, preconditions).patch()
 
 
-def put(request: Any, context: AttachmentContext, body: dict[str, Any]) -> dict[str, Any]:
-    """Create the record, or replace it. Returns it. Raises what a PUT of it answers when it
-    refuses."""
-    record: dict[str, Any] = _resource(request, context, "PUT", body).put()["data"]
-    return record
+def put(
+    request: Any,
+    context: AttachmentContext,
+    body: dict[str, Any],
+    preconditions: Preconditions | None = None,
+) -> None:
+    """Create the record, or replace it.
+
+    Raises what a PUT of the record with these ``preconditions`` is refused with.
+    """
+    _resource(request, context, "PUT", body, preconditions).put()
 
 
 def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> bool:
@@ -46,31 +58,32 @@ def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> b
     return True
 
 
-def check(request: Any, context: AttachmentContext, body: dict[str, Any]) -> None:
-    """Raise what a PATCH or PUT of the record answers when it refuses ``body``, as far as that
-    can be told without writing."""
-    clone = _clone(request, context, "PATCH", body)
+def validate(request: Any, context: AttachmentContext, body: dict[str, Any]) -> None:
+    """Validate ``body`` as far as that is possible without writing.
+
+    Raises what a PATCH or PUT of the record is refused with.
+    """
+    subrequest = _subrequest(request, context, "PATCH", body)
     data, record_id = body["data"], context.record_id
     if data.get("id", record_id) != record_id:
-        description = "Object id does not match existing object"
-        raise_invalid(clone, name="id", description=description)
+        raise InvalidParameter("body", "id", "Object id does not match existing object")
     if not context.is_implicit:
         old = context.current_object
-        resource = _record(clone, context)
+        resource = _record(subrequest, context)
         resource.process_object({**(old or {}), **data, "id": record_id}, old)
 
 
 class Record(records.Record):
-    """Kinto's own, which asks for the collection's timestamp when it is made.
+    """Kinto's resource, without asking for the collection's timestamp when it is made.
 
-    Nothing here needs it: what is written has a timestamp of its own. The question costs two
-    statements, and its answer is written, which locks out others until the transaction ends.
+    The question costs two statements, and its answer is written, which locks out others until the
+    transaction ends. The plugin never needs it: what is written has a timestamp of its own.
     """
 
     timestamp = None
 
     def _get_object_or_404(self, object_id: str) -> dict[str, Any]:
-        # It was looked for under the locks. One that came since is noticed when this is created.
+        # The locks were taken before. A record made since is noticed when this one is created.
         if self.context.is_locked and self.context.current_object is None:
             raise HTTPNotFound()
         found: dict[str, Any] = super()._get_object_or_404(object_id)
@@ -78,8 +91,8 @@ class Record(records.Record):
 
 
 class _Context:
-    """What ``Record`` asks its context for: not the object that authorization saw, but one that
-    nobody has changed since."""
+    """What ``Record`` asks its context for. Has the locked record, not the one that
+    authorization saw."""
 
     resource_name = "record"
     shared_ids = None
@@ -93,40 +106,57 @@ class _Context:
         return self._record_uri
 
 
-def _resource(request: Any, context: AttachmentContext, method: str, body: Any) -> Record:
-    return _record(_clone(request, context, method, body), context)
+def _resource(
+    request: Any,
+    context: AttachmentContext,
+    method: str,
+    body: Any,
+    preconditions: Preconditions | None = None,
+) -> Record:
+    return _record(_subrequest(request, context, method, body, preconditions), context)
 
 
-def _record(clone: Any, context: AttachmentContext) -> Record:
-    collections = clone.bound_data.setdefault("collections", {})
+def _record(subrequest: Any, context: AttachmentContext) -> Record:
+    collections = subrequest.bound_data.setdefault("collections", {})
     collections[context.collection_uri] = context.collection
-    return Record(clone, context=_Context(context))
+    return Record(subrequest, context=_Context(context))
 
 
-def _clone(request: Any, context: AttachmentContext, method: str, body: Any) -> Any:
-    """The small request, whose body is one that Kinto accepts."""
+def _subrequest(
+    request: Any,
+    context: AttachmentContext,
+    method: str,
+    body: Any,
+    preconditions: Preconditions | None = None,
+) -> Any:
+    """A small JSON request on the record. Raises Kinto's 400 unless its ``body`` is valid."""
     headers = {"Response-Behavior": "full"}
     spec = {"method": method, "path": context.endpoint, "headers": headers, "body": body}
-    clone = build_request(request, spec)
+    subrequest = build_request(request, spec)
+    # Those of the original may be about the record as it was several requests ago.
+    for name in HEADERS:
+        subrequest.headers.pop(name, None)
+    if preconditions is not None:
+        subrequest.headers.update(preconditions.headers)
     for name in ("authn_type", "selected_userid"):
         # Anonymous requests have none.
         if hasattr(request, name):
-            setattr(clone, name, getattr(request, name))
+            setattr(subrequest, name, getattr(request, name))
     ids = request.matchdict
-    clone.matchdict = {name: ids[name] for name in ("bucket_id", "collection_id", "id")}
-    clone.matched_route = request.matched_route
-    clone.prefixed_principals = request.prefixed_principals
-    clone.response = request.response
-    clone.current_resource_name = "record"
-    clone.validated = {}
-    clone.info = {}
-    # Errors left on the request itself would make cornice answer 400, and commit.
-    clone.errors = Errors()
-    parts = {"body": body, "header": dict(clone.headers), "querystring": {}}
-    colander_validator(clone, schema=_schema(method), deserializer=lambda clone: parts)
-    if clone.errors:
-        raise json_error_handler(clone)
-    return clone
+    subrequest.matchdict = {name: ids[name] for name in ("bucket_id", "collection_id", "id")}
+    subrequest.matched_route = request.matched_route
+    subrequest.prefixed_principals = request.prefixed_principals
+    subrequest.response = request.response
+    subrequest.current_resource_name = "record"
+    subrequest.validated = {}
+    subrequest.info = {}
+    # Errors on the request itself would make cornice answer 400, and commit.
+    subrequest.errors = Errors()
+    parts = {"body": body, "header": dict(subrequest.headers), "querystring": {}}
+    colander_validator(subrequest, schema=_schema(method), deserializer=lambda subrequest: parts)
+    if subrequest.errors:
+        raise json_error_handler(subrequest)
+    return subrequest
 
 
 @functools.cache

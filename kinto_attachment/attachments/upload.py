@@ -1,44 +1,34 @@
-"""A file on its way in: counted, hashed and stored in one pass over its chunks."""
+"""A file on its way in, in one request or in several: named, checked, hashed, counted.
+
+Whatever is to be refused or looked at for every file has its place here: by name and size in
+``UploadPolicy``, by content in ``Inspection``.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import Any
 
+from kinto_attachment.errors import ExtensionNotAllowed, FileTooLarge, FolderTooLong
 from kinto_attachment.http.multipart import FilePart
 from kinto_attachment.settings import CollectionSettings
-from kinto_attachment.storage import FileStorage, StagedFile
+from kinto_attachment.storage import FileStorage, NewFile
 from kinto_attachment.storage.media_types import media_type
-from kinto_attachment.storage.resumable import State
 
-# What a form around the file may take: its headers, its boundaries, and small fields.
+# The headers and boundaries of a form around the file, and small fields.
 _FORM_OVERHEAD = 64 * 1024
 # What the common file systems allow.
 _MAX_FOLDER_BYTES = 255
 
 
-class ExtensionNotAllowed(Exception):
-    """The ``extensions`` setting does not allow the file."""
-
-
-class FolderTooLong(Exception):
-    """A folder of the stored name would be longer than 255 bytes."""
-
-
-class TooLarge(Exception):
-    """The file is larger than ``max_size_bytes``."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The attachment is larger than {limit} bytes.")
-
-
 @dataclass(frozen=True)
 class Metadata:
-    """What the record says of its file, but where it is. ``size`` is in bytes."""
+    """A file's metadata, without its location. ``size`` is in bytes."""
 
     filename: str
     hash: str
@@ -46,7 +36,7 @@ class Metadata:
     size: int
 
     def attachment(self, location: str) -> dict[str, Any]:
-        """The ``attachment`` attribute of the record."""
+        """Return the ``attachment`` attribute of the record."""
         return {
             "filename": self.filename,
             "hash": self.hash,
@@ -56,65 +46,52 @@ class Metadata:
         }
 
 
-class Destination:
-    """Where the file for a record goes."""
+class UploadPolicy:
+    """Which files a record accepts, and how they are stored."""
 
-    def __init__(
-        self,
-        storage: FileStorage,
-        settings: CollectionSettings,
-        ids: Mapping[str, str],
-        size: int | None = None,
-    ) -> None:
-        """``ids`` holds the record's ``bucket_id``, ``collection_id`` and ``id``; ``size`` is the
-        expected size in bytes, a hint. Raises ``TooLarge``, ``FolderTooLong``."""
-        limit = settings.max_size_bytes
-        if limit and size is not None and size > limit + _FORM_OVERHEAD:
-            raise TooLarge(limit)
-        self._storage = storage
+    def __init__(self, settings: CollectionSettings, ids: Mapping[str, str]) -> None:
+        """``ids`` are the record's ``bucket_id``, ``collection_id`` and ``id``.
+
+        Raises ``FolderTooLong``.
+        """
         self._settings = settings
         self._record_id = ids["id"]
-        self._size = size
         self._folder = settings.folder.fill(
             bucket_id=ids["bucket_id"], collection_id=ids["collection_id"]
         )
-        if any(len(part) > _MAX_FOLDER_BYTES for part in self._folder.split("/")):
-            raise FolderTooLong(self._folder)
+        if any(len(segment) > _MAX_FOLDER_BYTES for segment in self._folder.split("/")):
+            raise FolderTooLong(limit=_MAX_FOLDER_BYTES)
 
-    def open(self, part: FilePart) -> Upload:
-        """Start the file. Raises ``ExtensionNotAllowed``, ``StorageUnavailable``."""
-        settings = self._settings
-        mimetype = self.mimetype(part)
-        staged = self._storage.stage(
-            self._wanted_name(part.filename),
-            folder=self._folder,
-            randomize=settings.randomize,
-            content_type=mimetype,
-            size=self._size,
-        )
-        return Upload(staged, part.filename, mimetype, settings.max_size_bytes)
+    @property
+    def max_size(self) -> int | None:
+        """The size of the largest file in bytes, ``None`` without a limit."""
+        return self._settings.max_size_bytes or None
 
-    def create(self, part: FilePart, mimetype: str) -> State:
-        """Start a file that several requests send; return its first state.
+    def check_size(self, size: int | None) -> None:
+        """Raise ``FileTooLarge`` if a file of ``size`` bytes is; ``None`` is not known yet."""
+        if self.max_size is not None and size is not None and size > self.max_size:
+            raise FileTooLarge(limit=self.max_size)
 
-        Raises ``StorageUnavailable``.
-        """
-        return self._storage.create(
-            self._wanted_name(part.filename),
+    def check_form_length(self, length: int | None) -> None:
+        """Raise ``FileTooLarge`` if the file in a form of ``length`` bytes surely is."""
+        self.check_size(None if length is None else length - _FORM_OVERHEAD)
+
+    def accept(self, part: FilePart, size: int | None = None) -> IncomingFile:
+        """Name a file of about ``size`` bytes. Raises ``ExtensionNotAllowed``."""
+        extension = posixpath.splitext(part.filename)[1].removeprefix(".").lower()
+        if self._settings.extensions and extension not in self._settings.extensions:
+            raise ExtensionNotAllowed()
+        mimetype = media_type(part.filename, part.content_type, self._settings.mimetypes)
+        new = NewFile(
+            self._stored_filename(part.filename),
             folder=self._folder,
             randomize=self._settings.randomize,
             content_type=mimetype,
-            size=self._size,
+            size=size,
         )
+        return IncomingFile(part.filename, mimetype, new, self)
 
-    def mimetype(self, part: FilePart) -> str:
-        """What the file is stored as. Raises ``ExtensionNotAllowed``."""
-        extensions = self._settings.extensions
-        if extensions and not self._storage.filename_allowed(part.filename, extensions):
-            raise ExtensionNotAllowed(part.filename)
-        return media_type(part.filename, part.content_type, self._settings.mimetypes)
-
-    def _wanted_name(self, filename: str) -> str:
+    def _stored_filename(self, filename: str) -> str:
         path = PurePosixPath(filename)
         stem = self._settings.filename_pattern.fill(
             filename=path.stem,
@@ -124,42 +101,61 @@ class Destination:
         return f"{stem}{path.suffix}"
 
 
-class Upload:
-    """Receives one file into the storage. A context manager: unless ``finish()`` was called,
-    nothing of the file is left on exit."""
+@dataclass(frozen=True)
+class IncomingFile:
+    """A file that the policy accepts; ``new`` is how the storage is to take it."""
 
-    def __init__(self, staged: StagedFile, filename: str, mimetype: str, limit: int) -> None:
-        """``limit`` is the largest size in bytes, 0 if there is none."""
-        self._staged = staged
-        self._filename = filename
-        self._mimetype = mimetype
-        self._limit = limit
+    filename: str
+    mimetype: str
+    new: NewFile
+    policy: UploadPolicy
+
+
+class Inspection:
+    """Looks at the content of a file, once, from its first byte to its last."""
+
+    def __init__(self, file: IncomingFile) -> None:
+        self._file = file
         self._digest = hashlib.sha256()
         self._size = 0
 
-    def write(self, chunk: bytes) -> None:
-        """Take one chunk. Raises ``TooLarge`` as soon as the limit is passed, and
-        ``StorageUnavailable``."""
+    def update(self, chunk: bytes) -> None:
+        """Look at the next bytes. Raises ``FileTooLarge`` as soon as the limit is passed."""
         self._size += len(chunk)
-        if self._limit and self._size > self._limit:
-            raise TooLarge(self._limit)
+        self._file.policy.check_size(self._size)
         self._digest.update(chunk)
+
+    def metadata(self) -> Metadata:
+        """Return what is known of the file after its last byte."""
+        return Metadata(
+            self._file.filename, self._digest.hexdigest(), self._file.mimetype, self._size
+        )
+
+
+class StagedUpload:
+    """Receives a file that one request sends.
+
+    A context manager: leaves nothing of the file on exit unless ``finish()`` has returned.
+    """
+
+    def __init__(self, files: FileStorage, file: IncomingFile) -> None:
+        """Raises ``StorageUnavailable``."""
+        self._inspection = Inspection(file)
+        self._staged = files.stage(file.new)
+
+    def write(self, chunk: bytes) -> None:
+        """Append ``chunk``. Raises ``FileTooLarge``, ``StorageUnavailable``."""
+        self._inspection.update(chunk)
         self._staged.write(chunk)
 
     def finish(self) -> tuple[str, Metadata]:
-        """Make the file durable; return its relative name, and what is known of it.
+        """Make the file durable; return its relative name and its metadata.
 
         Raises ``StorageUnavailable``.
         """
-        name = self._staged.finish()
-        return name, Metadata(
-            filename=self._filename,
-            hash=self._digest.hexdigest(),
-            mimetype=self._mimetype,
-            size=self._size,
-        )
+        return self._staged.finish(), self._inspection.metadata()
 
-    def __enter__(self) -> Upload:
+    def __enter__(self) -> StagedUpload:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -20,7 +20,7 @@ from kinto_attachment.commands.site import Refused, Site, matcher
 from kinto_attachment.migrations import pending_links
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.resumable import IncompleteUpload
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 _BATCH = 100
 """Rows locked at a time."""
@@ -52,7 +52,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         )
     started = datetime.now(timezone.utc)
     collection = _Deletion(site, report) if options.delete else _DryRun(report)
-    collection.terminate_uploads(UnfinishedUploads(site.kinto_storage).expired())
+    collection.terminate_uploads(UploadStore(site.kinto_storage).expired())
     with site.inventory(options.exclude) as inventory:
         counts = inventory.counts()
         collection.delete_files(_deletable(inventory, started, options))
@@ -95,7 +95,7 @@ class _DryRun:
         self._report = report
         self.counts = {"files to delete": 0, "bytes to delete": 0}
 
-    def terminate_uploads(self, uploads: Iterable[Unfinished]) -> None:
+    def terminate_uploads(self, uploads: Iterable[ResumableUpload]) -> None:
         self.counts["uploads to end"] = sum(1 for _ in uploads)
 
     def delete_files(self, orphans: Iterable[Orphan]) -> None:
@@ -124,7 +124,7 @@ class _Deletion:
         self.counts = {"files deleted": 0, "bytes deleted": 0, "rows forgotten": 0}
         self.failed = 0
 
-    def terminate_uploads(self, uploads: Iterable[Unfinished]) -> None:
+    def terminate_uploads(self, uploads: Iterable[ResumableUpload]) -> None:
         """Terminate resumable uploads."""
         self.counts["uploads ended"] = 0
         for upload in uploads:

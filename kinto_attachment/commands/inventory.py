@@ -26,7 +26,7 @@ from kinto_attachment.database.scan import records_with_attachment, rows, snapsh
 from kinto_attachment.migrations import migrated_at
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage, StoredFile
-from kinto_attachment.tus.store import UnfinishedUploads
+from kinto_attachment.tus.store import UploadStore
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -111,7 +111,7 @@ class Inventory:
         self._database.executescript(_SCHEMA)
         self._database.create_function("metadata_matches", 3, _matches, deterministic=True)
         with transaction.manager:
-            uploads = progress(UnfinishedUploads(kinto_storage).below("*"), "uploads")
+            uploads = progress(UploadStore(kinto_storage).below("*"), "uploads")
             self._insert("needed", 1, ((name,) for each in uploads for name in each.needs(files)))
         with snapshot(kinto_storage) as connection:
             if settings.keeps_old_files:

@@ -44,5 +44,5 @@ def base_url(text: str) -> str:
 def _parsed(parse: Callable[[str], _Value], text: str) -> _Value:
     try:
         return parse(text)
-    except schema.Wrong as wrong:
-        raise argparse.ArgumentTypeError(f"{wrong}, not {text!r}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from None

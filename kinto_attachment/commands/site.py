@@ -16,7 +16,7 @@ from kinto_attachment.commands.inventory import Inventory, take_inventory
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 
 class Refused(Exception):
@@ -50,11 +50,11 @@ class Site:
         with transaction.manager:
             yield References(self.kinto_storage, self.settings, FileChanges(self.files))
 
-    def terminate(self, upload: Unfinished) -> None:
+    def terminate(self, upload: ResumableUpload) -> None:
         """Terminate a resumable upload, and delete what is stored of it."""
         with transaction.manager:
-            uploads = UnfinishedUploads(self.kinto_storage)
-            uploads.cancel(upload, FileChanges.current(self.files))
+            uploads = UploadStore(self.kinto_storage)
+            uploads.terminate(upload, FileChanges.current(self.files))
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

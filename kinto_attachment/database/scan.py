@@ -11,10 +11,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from kinto.core.storage import Filter, Sort
+from kinto.core.storage import Filter, Sort, memory
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import COMPARISON, sqlalchemy
 
+from kinto_attachment.database import SQL_ERRORS
 from kinto_attachment.database.objects import Object
 from kinto_attachment.database.rows import PARENT, Row
 
@@ -59,6 +60,16 @@ def pages(
         rules = [[*(filters or []), Filter("id", page[-1]["id"], COMPARISON.GT)]]
 
 
+def may_have_objects(kinto_storage: Any, resource_name: str, parent_id: str) -> bool:
+    """Whether it is worth listing the objects of a parent.
+
+    To list them, Kinto's memory backend goes through all parents; so look at the one first.
+    """
+    if not isinstance(kinto_storage, memory.Storage) or parent_id.endswith("*"):
+        return True
+    return bool(kinto_storage._store.get(parent_id, {}).get(resource_name))
+
+
 def is_postgresql(kinto_storage: Any) -> bool:
     """Whether Kinto's storage backend is PostgreSQL."""
     return hasattr(kinto_storage, "client")
@@ -82,7 +93,7 @@ def errors() -> Iterator[None]:
     """Raise Kinto's ``BackendError`` in place of SQLAlchemy's errors."""
     try:
         yield
-    except sqlalchemy.exc.SQLAlchemyError as error:
+    except SQL_ERRORS as error:
         message = f"the database cannot be read: {getattr(error, 'orig', None) or error}"
         raise BackendError(original=error, message=message) from error
 

@@ -1,7 +1,7 @@
-"""A streaming ``multipart/form-data`` reader (RFC 7578).
+"""Reading ``multipart/form-data`` (RFC 7578) as it comes in.
 
-The file part goes to a sink, chunk by chunk; the two small fields are collected, within limits.
-What is held in memory does not depend on the size of the body.
+The file goes to a sink, chunk by chunk; two small fields are collected, within limits. Memory
+does not depend on the size of the body.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from multipart import (
     parse_options_header,
 )
 
-from kinto_attachment.http.body import CHUNK_BYTES, MalformedBody, Stream, chunks
+from kinto_attachment.errors import FieldTooLarge, MalformedForm, UnexpectedPart
+from kinto_attachment.http.body import CHUNK_BYTES, Stream, chunks
 
 FILE = "attachment"
 FIELDS = ("data", "permissions")
 MAX_FIELD_BYTES = 1024 * 1024
 
-# A rest shorter than this is parsed together with what comes before it.
+# Parse a shorter rest together with what comes before it.
 _TAIL_BYTES = 1024
 # RFC 5987, section 3.2.1: the charsets that a recipient has to know.
 _EXTENDED_FILENAME = re.compile(
@@ -34,31 +35,19 @@ _EXTENDED_FILENAME = re.compile(
 )
 
 
-class MalformedForm(MalformedBody):
-    """The body is not the form that it should be."""
-
-
-class UnexpectedPart(Exception):
-    """The form is well-formed, but one of its parts is missing, unknown, or sent twice."""
-
-
-class FieldTooLarge(Exception):
-    """One of the fields is larger than ``MAX_FIELD_BYTES``."""
-
-
 @dataclass(frozen=True)
 class FilePart:
-    """What the client says of the file: its name, and its media type if it gave one."""
+    """The headers of the file: its name, and its media type if the client declares one."""
 
     filename: str
     content_type: str | None
 
 
 class Sink(Protocol):
-    """What takes the file."""
+    """Where the file goes."""
 
     def write(self, chunk: bytes, /) -> object:
-        """Take the next bytes of it."""
+        """Append the next bytes."""
         ...
 
 
@@ -66,7 +55,7 @@ AnySink = TypeVar("AnySink", bound=Sink)
 
 
 def boundary_of(content_type: str | None) -> str:
-    """The boundary in a Content-Type header. Raises ``MalformedForm``."""
+    """Return the boundary in a Content-Type header. Raises ``MalformedForm``."""
     media_type, options = parse_options_header(content_type or "")
     if media_type != "multipart/form-data":
         raise MalformedForm("Content-Type should be multipart/form-data")
@@ -79,11 +68,10 @@ def boundary_of(content_type: str | None) -> str:
 def read_form(
     stream: Stream, length: int | None, boundary: str, open_file: Callable[[FilePart], AnySink]
 ) -> tuple[AnySink, dict[str, bytes]]:
-    """Read a form to its end. Returns what took the file, and the fields.
+    """Read a form to its end. Return the sink of its file, and its fields.
 
     ``length`` is the body's size in bytes, ``None`` if only the end of ``stream`` tells.
-    ``open_file`` is called with the file part once its headers are known, and returns what the
-    chunks of the file are then written to.
+    ``open_file`` returns the sink once the headers of the file are known.
     Raises ``MalformedBody``, ``UnexpectedPart``, ``FieldTooLarge``, and what ``open_file`` and the
     sink raise.
     """
@@ -96,9 +84,9 @@ def read_form(
             strict=True,
         )
         with parser:
-            for chunk in _chunks(stream, length):
+            for chunk in _joined(chunks(stream, length), length):
                 form.take(parser.parse(chunk))
-                # Not in memory any more while the next one is read.
+                # Release it before the next read.
                 del chunk
     except MultipartError as error:
         raise MalformedForm(f"body: {error.args[0]}.") from None
@@ -107,33 +95,42 @@ def read_form(
     return form.file, {name: bytes(content) for name, content in form.fields.items()}
 
 
+def clean_filename(sent: str) -> str:
+    """Return the name without folders and control characters. Raises ``MalformedForm``."""
+    name = re.split(r"[/\\]", sent)[-1]
+    # Line and paragraph separators break lines as control characters do.
+    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
+    if name.strip() in ("", ".", ".."):
+        raise MalformedForm("body: Filename is required.")
+    return name
+
+
 class _Form(Generic[AnySink]):
-    """The parts of a form as they come."""
+    """The parts of a form, as the parser finds them."""
 
     def __init__(self, open_file: Callable[[FilePart], AnySink]) -> None:
         self.file: AnySink | None = None
         self.fields: dict[str, bytearray] = {}
-        self.receive: Callable[[bytes], object] = len
-        """What takes the next bytes of the part that came last."""
         self._open_file = open_file
+        self._receive: Callable[[bytes], object]
 
     def take(self, events: Iterable[MultipartSegment | bytes | None]) -> None:
-        """Take what the parser has found."""
+        """Take the start of a part (a segment), some of its content, or its end (``None``)."""
         for event in events:
             if isinstance(event, MultipartSegment):
                 self._start(event)
             elif event is not None:
-                self.receive(event)
+                self._receive(event)
 
     def _start(self, part: MultipartSegment) -> None:
         if part.name == FILE:
             if self.file is not None:
                 raise UnexpectedPart("Only one attachment is accepted.")
             self.file = self._open_file(FilePart(_filename(part), part.content_type))
-            self.receive = self.file.write
+            self._receive = self.file.write
         elif part.name not in FIELDS:
             raise UnexpectedPart(f"body: {part.name!r} not in {FIELDS}")
-        elif _disposition_filename(part) is not None:
+        elif _sent_filename(part) is not None:
             raise UnexpectedPart(
                 f"body: {part.name!r} field should be passed as form data, not files"
             )
@@ -147,24 +144,21 @@ class _Form(Generic[AnySink]):
 
         def receive(chunk: bytes) -> None:
             if len(content) + len(chunk) > MAX_FIELD_BYTES:
-                raise FieldTooLarge(
-                    f"body: {name} is larger than {MAX_FIELD_BYTES} bytes: send the rest with a "
-                    "PATCH of the record."
-                )
+                raise FieldTooLarge(name=name, limit=MAX_FIELD_BYTES)
             content.extend(chunk)
 
-        self.receive = receive
+        self._receive = receive
 
 
-def _chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
-    """Read the body in chunks of a bounded size.
+def _joined(body: Iterator[bytes], length: int | None) -> Iterator[bytes]:
+    """Join a short last chunk to the one before it.
 
-    The strict parser refuses a chunk that comes after the last boundary. Many clients end the body
-    with CRLF, so a short rest is never left alone.
+    The strict parser refuses a chunk after the last boundary, and many clients end the body with
+    CRLF.
     """
     remaining = length
     held = b""
-    for chunk in chunks(stream, length):
+    for chunk in body:
         if remaining is not None:
             remaining -= len(chunk)
         if held and (len(chunk) >= _TAIL_BYTES or len(held) > CHUNK_BYTES):
@@ -180,24 +174,13 @@ def _chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
 
 
 def _filename(part: MultipartSegment) -> str:
-    """The file's name, without folders and control characters."""
-    sent = _disposition_filename(part)
+    sent = _sent_filename(part)
     if sent is None:
         raise MalformedForm("body: Filename is required.")
     return clean_filename(sent)
 
 
-def clean_filename(sent: str) -> str:
-    """The name without folders and control characters. Raises ``MalformedForm``."""
-    name = re.split(r"[/\\]", sent)[-1]
-    # Line and paragraph separators break lines as control characters do.
-    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
-    if name.strip() in ("", ".", ".."):
-        raise MalformedForm("body: Filename is required.")
-    return name
-
-
-def _disposition_filename(part: MultipartSegment) -> str | None:
+def _sent_filename(part: MultipartSegment) -> str | None:
     """``filename``, else a lone ``filename*`` (RFC 5987), which some clients still send."""
     if part.filename is not None:
         return part.filename

@@ -1,7 +1,7 @@
-"""What Kinto's ``/__api__`` (OpenAPI 2.0) says of the ``attachment`` endpoint.
+"""The description of the ``attachment`` endpoint in Kinto's ``/__api__`` (OpenAPI 2.0).
 
-Kinto derives the description from colander schemas. It knows of none for a form, so the form's
-parts are types of our own, with converters that make ``formData`` parameters of them.
+Kinto derives it from colander schemas, and has none for a form. So the parts of the form are types
+of their own, with converters that make ``formData`` parameters of them.
 https://spec.openapis.org/oas/v2.0.html#parameter-object
 """
 
@@ -22,10 +22,10 @@ from kinto_attachment.http.multipart import FIELDS, FILE, MAX_FIELD_BYTES
 
 
 def describe(service: Any) -> None:
-    """Add what each method of the service takes and answers.
+    """Describe the parameters and responses of each method of ``service``.
 
-    To be called once the service is registered. Before that, the Content-Type would become a
-    condition of the view, and Kinto would answer any other one with a 415.
+    Call it once the service is registered: before, the Content-Type would become a predicate of
+    the view, and Kinto would answer any other one with a 415.
     """
     OpenAPI.custom_type_converters.update({_File: _FileConverter, _Text: _TextConverter})
     for method, _, arguments in service.definitions:
@@ -43,7 +43,7 @@ class _Text(colander.String):
 class _PartConverter(TypeConverter):
     def convert_type(self, schema_node: Any) -> dict[str, Any]:
         converted: dict[str, Any] = super().convert_type(schema_node)
-        # Kinto takes it for a header.
+        # Kinto makes a header of it.
         return {**converted, "in": "formData"}
 
 
@@ -76,7 +76,7 @@ class _DeleteSchema(colander.MappingSchema):
 
 class _PostSchema(colander.MappingSchema):
     header = HeaderSchema()
-    # The other name that Kinto has for the place.
+    # Kinto accepts both names for the place: the form's parts go where headers go.
     headers = _parts()
 
 
@@ -104,7 +104,7 @@ class _Detached(colander.MappingSchema):
 
 
 def described_error(description: str) -> ErrorResponseSchema:
-    """An answer with Kinto's error body."""
+    """Return the schema of a response with Kinto's error body."""
     return ErrorResponseSchema(description=description)
 
 

@@ -5,55 +5,49 @@ https://docs.kinto-storage.org/en/stable/api/1.x/timestamps.html
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import colander
-from kinto.core.errors import ERRORS, http_error, raise_invalid
 from kinto.core.resource.schema import HeaderSchema
 from kinto.core.schema import HeaderQuotedInteger
-from pyramid.httpexceptions import HTTPPreconditionFailed
+
+from kinto_attachment.errors import InvalidParameter, PreconditionFailed
+
+HEADERS = ("If-Match", "If-None-Match")
 
 
 class Preconditions:
-    """What the client believes of the record."""
+    """What the client expects of the record."""
 
-    def __init__(self, request: Any) -> None:
-        """Raises Kinto's 400 for a malformed header."""
-        self._if_match = _header(request, "If-Match")
-        self._if_none_match = _header(request, "If-None-Match")
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        """Parse ``headers``. Raises ``InvalidParameter`` for a malformed one."""
+        self.headers = {name: headers[name] for name in HEADERS if name in headers}
+        """The headers as they were sent."""
+        self._if_match = self._parsed("If-Match")
+        self._if_none_match = self._parsed("If-None-Match")
+
+    @property
+    def forbids_replacing(self) -> bool:
+        """Whether the record must not exist yet (``If-None-Match: *``)."""
+        return self._if_none_match == "*"
 
     def check(self, record: dict[str, Any] | None) -> None:
-        """Raise Kinto's 412 unless they hold for ``record``, ``None`` if there is none."""
+        """Compare with ``record``, ``None`` if there is none. Raises ``PreconditionFailed``."""
         if record is None:
             if self._if_match is not None:
-                raise _failed(None)
+                raise PreconditionFailed(None)
             return
-        if self._if_none_match == "*":
-            raise _failed(record)
-        if self._if_match not in (None, "*", record["last_modified"]):
-            raise _failed(record)
+        if self.forbids_replacing or self._if_match not in (None, "*", record["last_modified"]):
+            raise PreconditionFailed(record)
 
-
-def _header(request: Any, name: str) -> int | str | None:
-    """The timestamp in a header, ``"*"``, or ``None`` if it was not sent."""
-    given = {name: request.headers[name]} if name in request.headers else {}
-    try:
-        value: int | str | None = HeaderSchema().deserialize(given).get(name)
-    except (colander.Invalid, ValueError):
-        # Kinto's pattern lets `*"1"` pass, and then reads a number from it.
-        description = HeaderQuotedInteger.error_message
-        raise_invalid(request, location="header", name=name, description=description)
-    return value
-
-
-def _failed(record: dict[str, Any] | None) -> HTTPPreconditionFailed:
-    error = http_error(
-        HTTPPreconditionFailed(),
-        errno=ERRORS.MODIFIED_MEANWHILE,
-        message="Resource was modified meanwhile",
-        details={"existing": record} if record else {},
-    )
-    if record is not None:
-        error.last_modified = record["last_modified"] / 1000
-        error.headers["ETag"] = f'"{record["last_modified"]}"'
-    return error
+    def _parsed(self, name: str) -> int | str | None:
+        """The timestamp in a header, ``"*"``, or ``None`` if it was not sent."""
+        sent = {name: self.headers[name]} if name in self.headers else {}
+        try:
+            value: int | str | None = HeaderSchema().deserialize(sent).get(name)
+        except (colander.Invalid, ValueError):
+            # Kinto's pattern lets `*"1"` pass, and then reads a number from it.
+            description = HeaderQuotedInteger.error_message
+            raise InvalidParameter("header", name, description) from None
+        return value

@@ -22,7 +22,7 @@ from kinto_attachment.attachments.references import FileDeleted, MetadataModifie
 from kinto_attachment.database.objects import is_transactional, lock
 from kinto_attachment.database.scan import PAGE, pages
 from kinto_attachment.http.multipart import FILE
-from kinto_attachment.tus.store import UnfinishedUploads
+from kinto_attachment.tus.store import UploadStore
 
 _REFUSALS = {
     MetadataModified: (
@@ -139,10 +139,10 @@ def _terminate_uploads(
 ) -> None:
     """Terminate the resumable uploads to a record (its URI), or to several (a URI that ends in
     ``*``); of these, only those to ``records`` if given."""
-    uploads = UnfinishedUploads(request.registry.storage)
+    uploads = UploadStore(request.registry.storage)
     for upload in uploads.below(parent_id):
         if records is None or upload.record in records:
-            uploads.cancel(upload, FileChanges.current(request.attachment))
+            uploads.terminate(upload, FileChanges.current(request.attachment))
 
 
 def _ids(event: Any) -> list[str]:

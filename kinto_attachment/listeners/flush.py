@@ -20,9 +20,8 @@ from kinto_attachment.attachments.file_changes import delete_files
 from kinto_attachment.attachments.references import FILES
 from kinto_attachment.database.scan import current_rows
 from kinto_attachment.database.transactions import outermost
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import State
-from kinto_attachment.tus.store import UnfinishedUploads
+from kinto_attachment.storage import FileStorage, State
+from kinto_attachment.tus.store import UploadStore
 
 _ROUTE = "flush"
 _FOUND = "_attachments_found"
@@ -59,7 +58,7 @@ def _stored(kinto_storage: Any) -> Iterator[str | State]:
     """Yield the names of files, and the states of resumable uploads."""
     for row in current_rows(kinto_storage, FILES):
         yield row["name"]
-    for upload in UnfinishedUploads(kinto_storage).below("*"):
+    for upload in UploadStore(kinto_storage).below("*"):
         # The file of an upload that is done has a row.
         if not upload.done:
             yield upload.state

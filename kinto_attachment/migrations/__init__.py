@@ -131,12 +131,12 @@ class LinksMigration(PostgreSQLPluginMigration):
 
     def _kept_in(self, connection: Any) -> list[str]:
         """Return the URIs of collections that keep old files; empty for links without one."""
-        everywhere = self._settings.everywhere
+        defaults = self._settings.defaults
         kept = []
         for row in _execute(connection, sql.COLLECTIONS_OF_ORPHANS):
             ids = (row.collection_uri or "").split("/")
             # "", "buckets", bucket, "collections", collection
-            own = self._settings.for_collection(ids[2], ids[4]) if len(ids) > 4 else everywhere
+            own = self._settings.for_collection(ids[2], ids[4]) if len(ids) > 4 else defaults
             if own.keep_old_files:
                 kept.append(row.collection_uri or "")
         return kept

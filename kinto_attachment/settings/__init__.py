@@ -1,7 +1,7 @@
 """The settings: every ``attachment.*`` key, parsed and checked once, at start-up.
 
-What cannot be right stops the server with a sentence that names the key. The rest of the package
-asks :class:`Settings`, never the registry.
+An invalid one stops the server with a sentence that names the key. The rest of the package reads
+:class:`Settings`, never the registry.
 """
 
 from __future__ import annotations
@@ -10,28 +10,26 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
 from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
 
-from kinto_attachment.settings.schema import DEFINITIONS, Definition, Wrong
+from kinto_attachment.settings.schema import SCHEMA, Setting
 from kinto_attachment.settings.template import Template
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.s3 import S3Options, S3Storage
+from kinto_attachment.storage.options import LocalOptions, S3Options
 
 _PREFIX = "attachment."
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
-_BY_NAME = {definition.name: definition for definition in DEFINITIONS}
-_BY_COLLECTION = tuple(item.name for item in DEFINITIONS if item.by_collection)
+_BY_NAME = {setting.name: setting for setting in SCHEMA}
+_BY_COLLECTION = tuple(setting.name for setting in SCHEMA if setting.by_collection)
 
 
 @dataclass(frozen=True)
 class CollectionSettings:
-    """What holds for the files of one collection."""
+    """The settings for the files of one collection."""
 
     folder: Template
     keep_old_files: bool
@@ -44,17 +42,20 @@ class CollectionSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All the settings of the plugin. ``stored_in`` is a folder of the local disk, or a bucket;
-    ``uploads_expire`` counts from the last byte of a resumable upload."""
+    """All the settings of the plugin.
+
+    ``uploads_expire`` counts from the last byte of a resumable upload. ``defaults`` are for
+    collections without ``overrides``, whose keys are (bucket,) or (bucket, collection).
+    """
 
     base_url: str
     extra_base_url: str
     former_base_urls: tuple[str, ...]
-    stored_in: str | S3Options
+    storage: LocalOptions | S3Options
     serve_files: bool
     uploads_expire: timedelta
-    everywhere: CollectionSettings
-    resources: Mapping[tuple[str, ...], CollectionSettings] = field(default_factory=dict)
+    defaults: CollectionSettings
+    overrides: Mapping[tuple[str, ...], CollectionSettings] = field(default_factory=dict)
 
     @classmethod
     def from_kinto(cls, settings: Mapping[str, Any]) -> Settings:
@@ -66,53 +67,47 @@ class Settings:
                 raise _unknown(name, _BY_NAME)
         legacy = _legacy_keep_old_files(settings, given)
         values = {
-            name: _parsed(name, definition, given.get(name, definition.default))
-            for name, definition in _BY_NAME.items()
+            name: _parsed(name, setting, given.get(name, setting.default))
+            for name, setting in _BY_NAME.items()
         } | legacy
-        everywhere = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
+        defaults = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
         return cls(
             base_url=values["base_url"],
             extra_base_url=values["extra.base_url"] or values["base_url"],
             former_base_urls=values["former_base_urls"],
-            stored_in=_stored_in(given, values),
+            storage=_storage_options(given, values),
             serve_files=values["serve_files"],
             uploads_expire=values["uploads.expires"],
-            everywhere=everywhere,
-            resources=_by_resource(resources, everywhere),
+            defaults=defaults,
+            overrides=_overrides(resources, defaults),
         )
-
-    def storage(self) -> FileStorage:
-        """Make the file storage."""
-        if isinstance(self.stored_in, S3Options):
-            return S3Storage(self.stored_in, base_url=self.base_url)
-        return LocalStorage(self.stored_in, base_url=self.base_url)
 
     @property
     def keeps_old_files(self) -> bool:
         """Whether old files are kept in any collection."""
-        return any(each.keep_old_files for each in (self.everywhere, *self.resources.values()))
+        return any(each.keep_old_files for each in (self.defaults, *self.overrides.values()))
 
     def for_collection(self, bucket_id: str, collection_id: str) -> CollectionSettings:
-        """What holds for that collection: its own settings, else its bucket's, else all's."""
+        """Return the collection's own settings, else its bucket's, else the defaults."""
         return (
-            self.resources.get((bucket_id, collection_id))
-            or self.resources.get((bucket_id,))
-            or self.everywhere
+            self.overrides.get((bucket_id, collection_id))
+            or self.overrides.get((bucket_id,))
+            or self.defaults
         )
 
     def location(self, name: str) -> str:
-        """The ``location`` attribute of a file, from its relative name."""
+        """Return the ``location`` of the file with this relative name."""
         return f"{self.base_url}{name}"
 
     @property
     def base_urls(self) -> list[str]:
-        """What locations may start with, the longest first; not empty, but they may be relative,
-        too."""
+        """All the base URLs that a location may have, the longest first, without the empty one of
+        relative locations."""
         bases = {self.base_url, self.extra_base_url, *self.former_base_urls} - {""}
         return sorted(bases, key=len, reverse=True)
 
     def relative_names(self, location: Any) -> Iterator[str]:
-        """The names that a ``location`` may stand for, under this base URL, and former ones."""
+        """Yield the names that ``location`` may mean: one for each base URL it starts with."""
         if not isinstance(location, str):
             return
         for base in self.base_urls:
@@ -123,10 +118,10 @@ class Settings:
 
 
 def _attachment_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The plugin's keys with their values as text.
+    """Yield the plugin's keys and their values as text.
 
-    Kinto takes a value that looks like JSON for JSON: ``aws.bucket = 2024`` arrives as a number.
-    It leaves what was written under the key with its own prefix.
+    Kinto parses a value that looks like JSON: ``aws.bucket = 2024`` arrives as a number. It keeps
+    the text under the key with its own prefix.
     """
     prefix = settings.get("settings_prefix", "kinto")
     for key, value in settings.items():
@@ -141,13 +136,13 @@ def _attachment_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str
             yield key.removeprefix(_PREFIX), value.strip()
 
 
-def _parsed(key: str, definition: Definition, value: str | None) -> Any:
-    if value is None or (value == "" and definition.default is None):
+def _parsed(key: str, setting: Setting, value: str | None) -> Any:
+    if value is None or (value == "" and setting.default is None):
         return None
     try:
-        return definition.parse(value)
-    except Wrong as wrong:
-        raise ConfigurationError(f"kinto.{_PREFIX}{key} {wrong}, not {value!r}.") from None
+        return setting.parse(value)
+    except ValueError as error:
+        raise ConfigurationError(f"kinto.{_PREFIX}{key} {error}, not {value!r}.") from None
 
 
 def _unknown(name: str, known: Any, prefix: str = "") -> ConfigurationError:
@@ -161,17 +156,17 @@ def _unknown(name: str, known: Any, prefix: str = "") -> ConfigurationError:
 def _legacy_keep_old_files(
     settings: Mapping[str, Any], given: Mapping[str, str]
 ) -> dict[str, bool]:
-    """``kinto.keep_old_files``, the name that version 0.4.0 gave to the setting."""
+    """Read ``kinto.keep_old_files``, the name of the setting in version 0.4.0."""
     if "keep_old_files" not in settings:
         return {}
-    definition = _BY_NAME["keep_old_files"]
+    setting = _BY_NAME["keep_old_files"]
     text = settings["keep_old_files"]
     try:
-        value = definition.parse(text if isinstance(text, str) else json.dumps(text))
-    except Wrong as wrong:
-        raise ConfigurationError(f"kinto.keep_old_files {wrong}, not {text!r}.") from None
+        value = setting.parse(text if isinstance(text, str) else json.dumps(text))
+    except ValueError as error:
+        raise ConfigurationError(f"kinto.keep_old_files {error}, not {text!r}.") from None
     current = given.get("keep_old_files")
-    if current is not None and _parsed("keep_old_files", definition, current) != value:
+    if current is not None and _parsed("keep_old_files", setting, current) != value:
         raise ConfigurationError(
             "kinto.keep_old_files and kinto.attachment.keep_old_files contradict each other. "
             "Leave the first one out."
@@ -179,8 +174,8 @@ def _legacy_keep_old_files(
     return {"keep_old_files": value}
 
 
-def _by_resource(
-    given: Mapping[str, str], everywhere: CollectionSettings
+def _overrides(
+    given: Mapping[str, str], defaults: CollectionSettings
 ) -> dict[tuple[str, ...], CollectionSettings]:
     values: dict[tuple[str, ...], dict[str, Any]] = {}
     for key, value in given.items():
@@ -196,8 +191,7 @@ def _by_resource(
             raise _unknown(name, _BY_COLLECTION, f"resources.{'.'.join(ids)}.")
         values.setdefault(tuple(ids), {})[name] = _parsed(key, _BY_NAME[name], value)
     return {
-        ids: replace(everywhere, **{**values.get(ids[:1], {}), **own})
-        for ids, own in values.items()
+        ids: replace(defaults, **{**values.get(ids[:1], {}), **own}) for ids, own in values.items()
     }
 
 
@@ -225,24 +219,13 @@ def _s3_options(given: Mapping[str, str], values: Mapping[str, Any]) -> S3Option
             "kinto.attachment.aws.access_key and kinto.attachment.aws.secret_key go together: "
             "set both, or none of them."
         )
-    endpoint_url = values["aws.endpoint_url"]
-    return S3Options(
-        bucket=buckets.pop(),
-        acl=values["aws.acl"],
-        access_key=values["aws.access_key"],
-        secret_key=values["aws.secret_key"],
-        region=values["aws.region"],
-        endpoint_url=endpoint_url and endpoint_url.rstrip("/"),
-        host=values["aws.host"],
-        port=values["aws.port"],
-        is_secure=values["aws.is_secure"],
-        use_path_style=values["aws.use_path_style"],
-        num_retries=values["aws.num_retries"],
-        timeout=values["aws.timeout"],
-    )
+    options = {each.name: values[f"aws.{each.name}"] for each in fields(S3Options)}
+    return S3Options(**{**options, "bucket": buckets.pop()})
 
 
-def _stored_in(given: Mapping[str, str], values: Mapping[str, Any]) -> str | S3Options:
+def _storage_options(
+    given: Mapping[str, str], values: Mapping[str, Any]
+) -> LocalOptions | S3Options:
     base_path: str | None = values["base_path"]
     s3 = _s3_options(given, values)
     if base_path is not None and s3 is not None:
@@ -255,10 +238,11 @@ def _stored_in(given: Mapping[str, str], values: Mapping[str, Any]) -> str | S3O
             "kinto.attachment.serve_files serves the local disk only: it needs "
             "kinto.attachment.base_path."
         )
-    stored_in = base_path or s3
-    if stored_in is None:
+    if s3 is not None:
+        return s3
+    if base_path is None:
         raise ConfigurationError(
             "kinto_attachment does not know where to store files: set kinto.attachment.base_path "
             "(a folder on the local disk) or kinto.attachment.aws.bucket (S3)."
         )
-    return stored_in
+    return LocalOptions(base_path)

@@ -1,4 +1,7 @@
-"""What each setting is: its key, its default, how its text is read, and what it means."""
+"""The definition of each setting: its key, its parser, its default, and its meaning.
+
+A parser takes the text of a setting and raises ``ValueError`` with what it should be.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,12 @@ _CANNED_ACLS = (
     "bucket-owner-read",
     "bucket-owner-full-control",
 )
+_MIMETYPES_EXAMPLE = ".ftl:application/vnd.fluent;.db:application/vnd.sqlite3"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
-
-
-class Wrong(ValueError):
-    """Why a value cannot be right: what it should be."""
 
 
 def _text(value: str) -> str:
@@ -47,12 +47,12 @@ def _boolean(value: str) -> bool:
     try:
         return _BOOLEANS[value.lower()]
     except KeyError:
-        raise Wrong("should be true or false") from None
+        raise ValueError("should be true or false") from None
 
 
-def _whole(value: str) -> int:
+def _integer(value: str) -> int:
     if not re.fullmatch(r"[0-9]+", value):
-        raise Wrong("should be a whole number")
+        raise ValueError("should be a whole number")
     return int(value)
 
 
@@ -62,32 +62,36 @@ def _seconds(value: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds < float("inf"):
-        raise Wrong("should be a number of seconds")
+        raise ValueError("should be a number of seconds")
     return seconds
 
 
 def duration(value: str) -> timedelta:
-    """A length of time: a number and s, m, h, d or w. Raises ``Wrong``."""
+    """Parse a number and s, m, h, d or w."""
     match = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
     if not match:
-        raise Wrong("should be like 24h or 30d")
+        raise ValueError("should be like 24h or 30d")
     number, unit = match.groups()
     return timedelta(**{_UNITS[unit]: int(number)})
 
 
 def _expiry(value: str) -> timedelta:
     expires = duration(value)
-    # Ten years: so that a date after it is always one that a header can have.
+    # At most ten years: the date of expiry must fit into an HTTP header.
     if not timedelta() < expires <= timedelta(days=3660):
-        raise Wrong("should be between 1s and ten years")
+        raise ValueError("should be between 1s and ten years")
     return expires
 
 
 def base_url(value: str) -> str:
-    """A base URL or path, with a slash at its end; empty is none. Raises ``Wrong``."""
+    """Parse a URL or a path; add a slash to its end, unless it is empty."""
     if value and not _BASE_URL.fullmatch(value):
-        raise Wrong("should be a URL (https://cdn.example.com/files/) or a path (/files/)")
+        raise ValueError("should be a URL (https://cdn.example.com/files/) or a path (/files/)")
     return value if not value or value.endswith("/") else f"{value}/"
+
+
+def _endpoint_url(value: str) -> str:
+    return base_url(value).rstrip("/")
 
 
 def _base_urls(value: str) -> tuple[str, ...]:
@@ -97,73 +101,68 @@ def _base_urls(value: str) -> tuple[str, ...]:
 def _base_path(value: str) -> str:
     path = Path(value).absolute()
     if path.exists() and not path.is_dir():
-        raise Wrong("should be a folder")
+        raise ValueError("should be a folder")
     return str(path)
 
 
 def _acl(value: str) -> str:
     if value and value not in _CANNED_ACLS:
-        raise Wrong(f"should be empty or one of {', '.join(_CANNED_ACLS)}")
+        raise ValueError(f"should be empty or one of {', '.join(_CANNED_ACLS)}")
     return value
 
 
 def _folder(value: str) -> Template:
-    template = _template(value.strip("/"), ("bucket_id", "collection_id"))
+    template = Template(value.strip("/"), ("bucket_id", "collection_id"))
     parts = template.literal.split("/")
     if value.strip("/") and not all(
         part not in ("", ".", "..") and _UNRESERVED.fullmatch(part) for part in parts
     ):
-        raise Wrong("should be folders of letters, digits and ._~- with / between them")
+        raise ValueError("should be folders of letters, digits and ._~- with / between them")
     return template
 
 
 def _filename_pattern(value: str) -> Template:
-    template = _template(value, ("filename", "datetime", "rid"))
+    template = Template(value, ("filename", "datetime", "rid"))
     if not value or not _UNRESERVED.fullmatch(template.literal):
-        raise Wrong("should be of letters, digits and ._~- around its placeholders")
+        raise ValueError("should be of letters, digits and ._~- around its placeholders")
     return template
 
 
-def _template(value: str, placeholders: tuple[str, ...]) -> Template:
-    try:
-        return Template(value, placeholders)
-    except ValueError as error:
-        raise Wrong(str(error)) from None
-
-
 def _extensions(value: str) -> frozenset[str]:
-    """The allowed extensions, without a dot; none means that any is allowed."""
+    """Parse the allowed extensions, without dots; an empty set allows any."""
     allowed: set[str] = set()
     for group in (group.strip().lower() for group in value.split("+")):
         if group == "any":
             return frozenset()
         extensions = GROUPS.get(group) or [name.removeprefix(".") for name in group.split()]
         if not extensions or not all(_EXTENSION.fullmatch(name) for name in extensions):
-            raise Wrong("should be groups and extensions with + between them (images+pdf)")
+            raise ValueError("should be groups and extensions with + between them (images+pdf)")
         allowed.update(extensions)
     return frozenset(allowed)
 
 
 def _mimetypes(value: str) -> Mapping[str, str]:
-    """The media types by extension, with its dot, in lower case."""
+    """Parse the media types by extension, with its dot, in lower case."""
     mimetypes = {}
     for item in (item.strip() for item in value.split(";") if item.strip()):
         extension, _, mimetype = (part.strip() for part in item.partition(":"))
         extension = extension.removeprefix(".").lower()
         if not _EXTENSION.fullmatch(extension) or not is_media_type(mimetype):
-            raise Wrong("should be like .ftl:application/vnd.fluent;.db:application/vnd.sqlite3")
+            raise ValueError(
+                "should be like .ftl:application/vnd.fluent;.db:application/vnd.sqlite3"
+            )
         mimetypes[f".{extension}"] = mimetype
     return mimetypes
 
 
 @dataclass(frozen=True)
-class Definition:
-    """One setting: its key after ``kinto.attachment.``, how it is read, and what it means.
+class Setting:
+    """One setting: its key after ``kinto.attachment.``, its parser, its default and its meaning.
 
-    ``parse`` takes the text and raises ``Wrong``. ``default`` is such a text; ``None``: there is
-    no value without one, and an empty text is the same as none. ``by_collection`` tells whether
-    it may also stand under ``resources.{bucket}.`` and ``resources.{bucket}.{collection}.``.
-    ``meaning`` is what the documentation says of it, with literals as in this docstring.
+    ``default`` is a text to parse. If it is ``None``, a setting that is left out or empty is
+    ``None``. ``by_collection``: it may also stand under ``resources.{bucket}.`` and
+    ``resources.{bucket}.{collection}.``. ``meaning`` is for the documentation, with literals as in
+    this docstring.
     """
 
     name: str
@@ -173,60 +172,60 @@ class Definition:
     by_collection: bool = False
 
 
-DEFINITIONS = (
-    Definition(
+SCHEMA = (
+    Setting(
         "base_url",
         base_url,
         "",
-        "Where the files can be downloaded from, a URL or a path: the ``location`` of a file is "
-        "this, followed by its name. Empty: locations are relative.",
+        "Where the files are served, a URL or a path: a file's ``location`` is this, followed by "
+        "its name. Empty: locations are relative.",
     ),
-    Definition(
+    Setting(
         "extra.base_url",
         base_url,
         None,
-        "The base URL that the capability announces, for clients of relative locations. Without "
-        "it, that is ``base_url``.",
+        "The base URL that the capability announces, for clients of relative locations. Default: "
+        "``base_url``.",
     ),
-    Definition(
+    Setting(
         "former_base_urls",
         _base_urls,
         "",
         "Base URLs that the locations of older records may start with, with spaces between them.",
     ),
-    Definition(
+    Setting(
         "folder",
         _folder,
         "",
         "Folder of the files, with the placeholders ``{bucket_id}`` and ``{collection_id}``.",
         True,
     ),
-    Definition(
+    Setting(
         "keep_old_files",
         _boolean,
         "false",
-        "Files stay when no record shows them any more: for clients that still have older "
+        "Keep files that no record references any more, for clients that still have older "
         "records.",
         True,
     ),
-    Definition(
+    Setting(
         "randomize",
         _boolean,
         "true",
-        "Files are stored under a random name, with their extension. Otherwise under their own, "
-        "with a number where it is taken: ``photo.jpg``, ``photo-1.jpg``.",
+        "Store files under a random name, with their extension. Otherwise under their own, with a "
+        "number if it is taken: ``photo.jpg``, ``photo-1.jpg``.",
         True,
     ),
-    Definition(
+    Setting(
         "filename_pattern",
         _filename_pattern,
         "{filename}",
-        "Name of a stored file before its extension, where ``randomize`` is false: "
+        "Name of a stored file before its extension, if ``randomize`` is false: "
         "``{filename}``, ``{datetime}`` (YYYYmmddHHMMSS in UTC) and ``{rid}`` (the id of the "
         "record).",
         True,
     ),
-    Definition(
+    Setting(
         "extensions",
         _extensions,
         "any",
@@ -235,46 +234,45 @@ DEFINITIONS = (
         + "), as in ``images+pdf``.",
         True,
     ),
-    Definition(
+    Setting(
         "mimetypes",
         _mimetypes,
         "",
-        "Media types by extension, before what the client says: "
-        "``.ftl:application/vnd.fluent;.db:application/vnd.sqlite3``.",
+        f"Media types by extension, whatever the client says: ``{_MIMETYPES_EXAMPLE}``.",
         True,
     ),
-    Definition("max_size_bytes", _whole, "0", "Largest file in bytes; 0: no limit.", True),
-    Definition(
+    Setting("max_size_bytes", _integer, "0", "Largest file in bytes; 0: no limit.", True),
+    Setting(
         "uploads.expires",
         _expiry,
         "24h",
         "How long a resumable upload is kept after its last byte: a number and ``s``, ``m``, "
         "``h``, ``d`` or ``w``.",
     ),
-    Definition("base_path", _base_path, None, "Folder on the local disk, where files are stored."),
-    Definition(
+    Setting("base_path", _base_path, None, "Folder on the local disk to store files in."),
+    Setting(
         "serve_files",
         _boolean,
         "false",
-        "Kinto serves the files of ``base_path`` itself, at ``base_url``, whose path has to be "
-        "below ``/v1/``. For development and small sites.",
+        "Let Kinto serve the files of ``base_path``, at ``base_url``, whose path has to be below "
+        "``/v1/``. For development and small sites.",
     ),
-    Definition("aws.bucket", _text, None, "Name of the S3 bucket, where files are stored."),
-    Definition("aws.bucket_name", _text, None, "The same, as pyramid_storage calls it."),
-    Definition("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
-    Definition("aws.access_key", _text, None, "Access key; left out: boto3 looks for one."),
-    Definition("aws.secret_key", _text, None, "Secret key; left out: boto3 looks for one."),
-    Definition("aws.region", _text, None, "Region of the bucket."),
-    Definition("aws.endpoint_url", base_url, None, "URL of another server that speaks S3."),
-    Definition("aws.host", _text, None, "Host of such a server, in place of its URL."),
-    Definition("aws.port", _whole, None, "Port of that host."),
-    Definition("aws.is_secure", _boolean, "true", "Whether that host speaks HTTPS."),
-    Definition(
+    Setting("aws.bucket", _text, None, "Name of the S3 bucket to store files in."),
+    Setting("aws.bucket_name", _text, None, "The same, in pyramid_storage's name."),
+    Setting("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
+    Setting("aws.access_key", _text, None, "Access key. Without it, boto3 looks for one."),
+    Setting("aws.secret_key", _text, None, "Secret key. Without it, boto3 looks for one."),
+    Setting("aws.region", _text, None, "Region of the bucket."),
+    Setting("aws.endpoint_url", _endpoint_url, None, "URL of another server that speaks S3."),
+    Setting("aws.host", _text, None, "Host of such a server, instead of its URL."),
+    Setting("aws.port", _integer, None, "Port of that host."),
+    Setting("aws.is_secure", _boolean, "true", "Whether that host speaks HTTPS."),
+    Setting(
         "aws.use_path_style",
         _boolean,
         "false",
-        "The bucket stands in the path of S3's URLs, not in their host.",
+        "Write the bucket into the path of S3's URLs, not into their host.",
     ),
-    Definition("aws.num_retries", _whole, "1", "How often a request to S3 is tried again."),
-    Definition("aws.timeout", _seconds, "5", "Seconds to wait for a connection to S3."),
+    Setting("aws.num_retries", _integer, "1", "How often a request to S3 is tried again."),
+    Setting("aws.timeout", _seconds, "5", "Seconds to wait for a connection to S3."),
 )

@@ -1,7 +1,7 @@
 """A text with placeholders, for the settings that name folders and files.
 
-Not ``str.format``: a placeholder is a known word and nothing else, so neither an operator's typo
-nor a value can reach attributes, indexes or conversions.
+Unlike ``str.format``, it has no attributes, indexes or conversions that a typo or a value could
+reach.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 class Template:
     """``Template("{bucket_id}/files", ["bucket_id"]).fill(bucket_id="b") == "b/files"``.
 
-    Raises ``ValueError`` when a brace of ``text`` is not part of one of ``placeholders``.
+    Raises ``ValueError`` if ``text`` has a brace that is not part of one of ``placeholders``.
     """
 
     def __init__(self, text: str, placeholders: Sequence[str]) -> None:
         self.text = text
-        # re.split() alternates what is between the placeholders with their names.
+        # re.split() alternates the text between the placeholders with their names.
         self._parts = _PLACEHOLDER.split(text)
         known = set(placeholders)
         literals, names = self._parts[::2], self._parts[1::2]
@@ -34,7 +34,7 @@ class Template:
         return _PLACEHOLDER.sub("x", self.text)
 
     def fill(self, **values: str) -> str:
-        """Replace each placeholder by its value; what a value holds is not looked at again."""
+        """Replace each placeholder by its value; a brace in a value stays."""
         return "".join(
             values[part] if index % 2 else part for index, part in enumerate(self._parts)
         )

@@ -1,15 +1,38 @@
-"""Where the bytes of files are, and what every backend promises. Knows nothing of Kinto."""
+"""The file storage: one interface, and a backend for each provider. Knows nothing of Kinto."""
 
 from __future__ import annotations
 
-from kinto_attachment.storage.base import FileStorage, StagedFile, StorageUnavailable, StoredFile
-from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile
+from kinto_attachment.storage.base import FileStorage, StorageUnavailable, StoredFile
+from kinto_attachment.storage.cleanup import best_effort
+from kinto_attachment.storage.options import LocalOptions, S3Options
+from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
+from kinto_attachment.storage.staged import NewFile, StagedFile
 
 __all__ = [
     "FileStorage",
     "IncompleteUpload",
+    "LocalOptions",
+    "NewFile",
     "ResumableFile",
+    "S3Options",
     "StagedFile",
+    "State",
     "StorageUnavailable",
     "StoredFile",
+    "best_effort",
+    "open_storage",
 ]
+
+
+def open_storage(options: LocalOptions | S3Options, base_url: str = "") -> FileStorage:
+    """Return the storage of ``options``, whose files are served below ``base_url``.
+
+    Imports only the provider that is chosen: a server with local files needs no boto3.
+    """
+    if isinstance(options, S3Options):
+        from kinto_attachment.storage.s3 import S3Storage
+
+        return S3Storage(options, base_url)
+    from kinto_attachment.storage.local import LocalStorage
+
+    return LocalStorage(options.base_path, base_url)

@@ -1,4 +1,4 @@
-"""The media type of a file: what it is called, and whether a name for it is well-formed."""
+"""The media type of a file: from its extension, from what the client says, or guessed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def is_media_type(text: str) -> bool:
 
 
 def media_type(filename: str, declared: str | None, by_extension: Mapping[str, str]) -> str:
-    """The media type of a file: that of its extension in ``by_extension`` (``{".db": "..."}``),
-    else the ``declared`` one if it is well-formed, else a guess from the filename."""
+    """Return the media type of a file: that of its extension in ``by_extension`` (``{".db":
+    "..."}``), else the ``declared`` one if it is well-formed, else a guess from the filename."""
     extension = PurePosixPath(filename).suffix.lower()
     if extension in by_extension:
         return by_extension[extension]
     if declared and is_media_type(declared):
         return declared
-    # A raw name could start with "data:", from which guess_type() reads whatever type it says.
+    # Of a safe name: guess_type() takes one that starts with "data:" for a URL with a type.
     guessed, encoding = known_types.guess_type(safe(filename))
-    # guess_type() tells what is inside of "a.csv.gz"; the file itself is an archive.
+    # For "a.csv.gz", guess_type() returns the type of the content; the file is an archive.
     return (guessed if encoding is None else _ENCODINGS.get(encoding)) or DEFAULT
 
 

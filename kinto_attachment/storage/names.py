@@ -1,4 +1,4 @@
-"""The names of stored files: made safe from what a client sent, numbered where one is taken.
+"""The names of stored files: made safe from a client's filename, numbered where one is taken.
 
 A stored base name is plain ASCII, never empty, never hidden, never a path, keeps its extension,
 and leaves room for a number within the 255 bytes that file systems allow.
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def safe(filename: str) -> str:
-    """Return the base name under which to store what a client calls ``filename``.
+    """Return the base name to store a client's ``filename`` as.
 
     Folders are dropped, accents are transliterated (NFKD), other characters are dropped. The
     result has at most 244 bytes, so that ``numbered`` never exceeds 255.
@@ -42,34 +42,34 @@ def numbered(name: str, number: int) -> str:
     return f"{stem}-{number}{extension}"
 
 
-def part(upload: str | None = None, piece: str = "") -> str:
-    """Return a hidden name for a file that is still being received: a new one, or that of
-    ``upload``. The names of all its pieces start with ``part_prefix(upload)``."""
-    return f"{part_prefix(upload or str(uuid4()))}{piece and '-'}{piece}.part"
+def hidden(upload: str | None = None, piece: str = "") -> str:
+    """Return a hidden name for a ``piece`` of an unfinished ``upload``; without an upload, a
+    random name. It starts with ``hidden_prefix(upload)``."""
+    return f"{hidden_prefix(upload or str(uuid4()))}{piece and '-'}{piece}.part"
 
 
-def part_prefix(upload: str) -> str:
-    """Return how the hidden names of ``upload`` start."""
+def hidden_prefix(upload: str) -> str:
+    """Return how all hidden names of ``upload`` start."""
     return f".{upload}"
 
 
-def claim(name: str, take: Callable[[str], bool], taken: Callable[[str], bool]) -> str:
-    """Return the first of ``name``, ``numbered(name, 1)``... that could be taken.
+def claim(name: str, create: Callable[[str], bool], exists: Callable[[str], bool]) -> str:
+    """Create a file as ``name``, or else as ``numbered(name, 1)``...; return the name it got.
 
-    ``take(candidate)`` makes the name ours, or returns ``False``; ``taken(candidate)`` only
+    ``create(candidate)`` returns ``False`` if that name is taken; ``exists(candidate)`` only
     looks. Among n taken names it looks about 2 log2(n) times, not n times: it doubles the number
-    until one looks free, then halves the gap. Where files were deleted in between, the number
-    found is a free one, maybe not the lowest.
+    until a name looks free, then halves the gap. Where files were deleted in between, the number
+    is that of a free name, maybe not the lowest.
     """
     candidate, number = name, 0
-    while not take(candidate):
+    while not create(candidate):
         low, step = number, 1
-        while taken(numbered(name, low + step)):
+        while exists(numbered(name, low + step)):
             low, step = low + step, step * 2
         number = low + step
         while number - low > 1:
             middle = (low + number) // 2
-            if taken(numbered(name, middle)):
+            if exists(numbered(name, middle)):
                 low = middle
             else:
                 number = middle
@@ -78,22 +78,17 @@ def claim(name: str, take: Callable[[str], bool], taken: Callable[[str], bool]) 
 
 
 def join(folder: str, name: str) -> str:
-    """Return ``folder/name``, without empty segments. Raises ``ValueError`` if it is no path
-    below the storage's root."""
+    """Return ``folder/name``, without empty segments. Raises ``ValueError`` if it leads out of
+    the storage."""
     joined = "/".join([*filter(None, folder.split("/")), name])
-    if not is_inside(joined):
+    if not is_valid(joined):
         raise ValueError(f"not a folder of the storage: {folder!r}")
     return joined
 
 
-def stored(filename: str, folder: str, *, randomize: bool) -> str:
-    """Return the name, with its folder, that a file should get. Raises what ``join`` raises."""
-    return join(folder, randomized(filename) if randomize else safe(filename))
-
-
-def is_inside(name: str, encoding_errors: str = "strict") -> bool:
-    """Whether ``name`` can be the name of a stored file: a relative path without empty, ``.`` or
-    ``..`` segments or a NUL, that can be written in UTF-8.
+def is_valid(name: str, encoding_errors: str = "strict") -> bool:
+    """Whether a stored file can have this name: a relative path without empty, ``.`` or ``..``
+    segments or a NUL, that UTF-8 can encode.
 
     ``encoding_errors="surrogateescape"`` also accepts what ``os.fsdecode`` makes of other bytes.
     """
@@ -105,7 +100,7 @@ def is_inside(name: str, encoding_errors: str = "strict") -> bool:
 
 
 def no_such_file(name: str) -> FileNotFoundError:
-    """What to raise where the storage has no file ``name``."""
+    """Return the error to raise if the storage has no file ``name``."""
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 

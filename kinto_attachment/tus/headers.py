@@ -1,6 +1,6 @@
-"""What stands in the headers of tus, the protocol of resumable uploads, version 1.0.0.
+"""The headers of tus 1.0.0: their names, and how they are parsed.
 
-https://tus.io/protocols/resumable-upload
+https://tus.io/protocols/resumable-upload#headers
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kinto_attachment.errors import InvalidHeader
+
 VERSION = "1.0.0"
 EXTENSIONS = (
     "creation",
@@ -24,6 +26,35 @@ EXTENSIONS = (
     "checksum",
 )
 CHECKSUMS = ("sha1", "sha256")
+
+TUS_RESUMABLE = "Tus-Resumable"
+TUS_VERSION = "Tus-Version"
+TUS_EXTENSION = "Tus-Extension"
+TUS_MAX_SIZE = "Tus-Max-Size"
+TUS_CHECKSUM_ALGORITHM = "Tus-Checksum-Algorithm"
+UPLOAD_OFFSET = "Upload-Offset"
+UPLOAD_LENGTH = "Upload-Length"
+UPLOAD_DEFER_LENGTH = "Upload-Defer-Length"
+UPLOAD_METADATA = "Upload-Metadata"
+UPLOAD_EXPIRES = "Upload-Expires"
+UPLOAD_CHECKSUM = "Upload-Checksum"
+UPLOAD_CONCAT = "Upload-Concat"
+
+EXPOSED_HEADERS = (
+    "Content-Location",
+    TUS_RESUMABLE,
+    TUS_VERSION,
+    TUS_EXTENSION,
+    TUS_MAX_SIZE,
+    TUS_CHECKSUM_ALGORITHM,
+    UPLOAD_OFFSET,
+    UPLOAD_LENGTH,
+    UPLOAD_DEFER_LENGTH,
+    UPLOAD_METADATA,
+    UPLOAD_EXPIRES,
+)
+"""The headers that CORS lets scripts read."""
+
 CONTENT_TYPE = "application/offset+octet-stream"
 
 # Printable ASCII but the space and the comma.
@@ -31,44 +62,43 @@ _KEY = re.compile(r"[!-+\--~]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class InvalidHeader(ValueError):
-    """The header cannot be understood; the message says which, and why."""
-
-
 @dataclass(frozen=True)
 class Checksum:
-    """What the body of a request has to hash to."""
+    """The announced digest of a request's body."""
 
     algorithm: str
     digest: bytes
 
     def start(self) -> Any:
-        """A hash object of ``hashlib``, to feed with the body."""
+        """Return a hash object of ``hashlib``, to be fed with the body."""
         return hashlib.new(self.algorithm, usedforsecurity=False)
 
     def matches(self, hashed: Any) -> bool:
-        """Whether what ``start()`` returned has come to the expected digest."""
+        """Whether ``hashed``, from ``start()``, has the announced digest."""
         return hmac.compare_digest(hashed.digest(), self.digest)
 
 
 def number(headers: Mapping[str, str], name: str) -> int | None:
-    """The number of bytes in a header, ``None`` if it was not sent. Raises ``InvalidHeader``."""
+    """Return the number of bytes in a header, ``None`` if it was not sent.
+
+    Raises ``InvalidHeader``.
+    """
     text = headers.get(name)
     if text is None:
         return None
-    # int() takes other digits, too. Nobody has a file of more than 18 digits.
+    # int() accepts other digits, too. No file has a size of more than 18 digits.
     if not re.fullmatch(r"[0-9]{1,18}", text):
         raise InvalidHeader(f"{name} should be a number of bytes")
     return int(text)
 
 
 def length(headers: Mapping[str, str]) -> int | None:
-    """The length of a new upload in bytes, ``None`` if the client will tell it later.
+    """Return the length of a new upload in bytes, ``None`` if it is deferred.
 
     Raises ``InvalidHeader``.
     """
-    announced = number(headers, "Upload-Length")
-    deferred = headers.get("Upload-Defer-Length")
+    announced = number(headers, UPLOAD_LENGTH)
+    deferred = headers.get(UPLOAD_DEFER_LENGTH)
     if (announced is None) == (deferred is None):
         raise InvalidHeader("Either Upload-Length or Upload-Defer-Length is required")
     if deferred not in (None, "1"):
@@ -77,7 +107,7 @@ def length(headers: Mapping[str, str]) -> int | None:
 
 
 def metadata(text: str) -> dict[str, bytes]:
-    """The pairs in ``Upload-Metadata``, whose values are in base64; an empty text has none.
+    """Parse ``Upload-Metadata``: pairs of a key and a value in base64; an empty text has none.
 
     Raises ``InvalidHeader``.
     """
@@ -95,8 +125,8 @@ def metadata(text: str) -> dict[str, bytes]:
 
 
 def checksum(headers: Mapping[str, str]) -> Checksum | None:
-    """``Upload-Checksum``, ``None`` if it was not sent. Raises ``InvalidHeader``."""
-    text = headers.get("Upload-Checksum")
+    """Parse ``Upload-Checksum``; ``None`` if it was not sent. Raises ``InvalidHeader``."""
+    text = headers.get(UPLOAD_CHECKSUM)
     if text is None:
         return None
     algorithm, _, encoded = text.partition(" ")
@@ -109,7 +139,7 @@ def checksum(headers: Mapping[str, str]) -> Checksum | None:
 
 
 def text(name: str, value: bytes) -> str:
-    """A value of the metadata as text. Raises ``InvalidHeader``."""
+    """Decode a value of the metadata. Raises ``InvalidHeader``."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -117,7 +147,7 @@ def text(name: str, value: bytes) -> str:
 
 
 def sha256(value: bytes) -> str:
-    """The digest of the whole file, in lower-case hex. Raises ``InvalidHeader``."""
+    """Return the digest of the whole file in lower-case hex. Raises ``InvalidHeader``."""
     digest = text("sha256", value).lower()
     if not _SHA256.fullmatch(digest):
         raise InvalidHeader("Upload-Metadata: 'sha256' should be 64 hexadecimal digits")

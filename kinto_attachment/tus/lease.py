@@ -1,16 +1,14 @@
-"""Who may write to an upload: one request at a time, across processes and nodes.
+"""The right to write to an upload: one request at a time has it, across processes and nodes.
 
-A lease is renewed while bytes come in. It ends by itself soon after the process or its client is
-gone, so that nothing is locked for ever; who has lost it to another stops before the next byte.
-Clocks of nodes should not differ by more than a few seconds.
+A lease is renewed while bytes come in. It ends by itself soon after its process or client is
+gone, so nothing stays locked for ever; a request that has lost it stops before the next byte.
+The clocks of nodes should not differ by more than a few seconds.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -18,99 +16,91 @@ from uuid import uuid4
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.utils import msec_time
 
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
+from kinto_attachment.database.transactions import OwnTransaction
+from kinto_attachment.errors import UnknownUpload, UploadLocked
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 logger = logging.getLogger(__name__)
 
-# tus-js-client gives up 9 seconds after the connection was lost, unless told otherwise.
+# tus-js-client gives up 9 seconds after the connection was lost, unless configured otherwise.
 LEASE_SECONDS = 7
 _RENEW_SECONDS = 2
 
 
-class UploadUnknown(Exception):
-    """There is no such upload, or there is none any more."""
-
-
-class UploadBusy(Exception):
-    """Another request writes to the upload; the lease may end in ``seconds``."""
-
-    def __init__(self, seconds: int = 1) -> None:
-        super().__init__("Another request is writing to this upload, please retry later.")
-        self.seconds = seconds
-
-
 class Lease:
-    """The right to write to ``upload``, which is the row as this request has written it.
+    """The lease that this request holds; ``upload`` is the row as it has written it last.
 
-    Each method is a transaction of its own, for which ``short`` makes the context.
+    Each method is a transaction of its own.
     """
 
     def __init__(
-        self,
-        rows: UnfinishedUploads,
-        short: Callable[[], AbstractContextManager[None]],
-        record: str,
-        upload_id: str,
-        check: Callable[[Unfinished], Unfinished],
+        self, store: UploadStore, own_transaction: OwnTransaction, upload: ResumableUpload
     ) -> None:
-        """Take it, if ``check(upload)`` does not raise; what it returns is written.
+        """``upload`` is locked, and nobody else's: see ``check_unlocked()``."""
+        self._store = store
+        self._own_transaction = own_transaction
+        self.upload = replace(upload, owner=str(uuid4()))
 
-        Raises ``UploadUnknown``, ``UploadBusy``.
-        """
-        self._rows = rows
-        self._short = short
-        self.owner = str(uuid4())
-        with short(), rows.exclusively():
-            found = rows.locked(record, upload_id)
-            if found is None:
-                raise UploadUnknown()
-            rest = found.leased_until - msec_time()
-            if rest > 0:
-                raise UploadBusy(1 + rest // 1000)
-            self.upload = self._leased(check(found), owner=self.owner)
-            # Nothing has been told to the client yet. Without its lease, we stop.
-            rows.save(self.upload, durably=False)
+    def acquire(self) -> None:
+        """Write the lease, in the current transaction."""
+        self._write()
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to renew it."""
         return time.monotonic() > self._renewed + _RENEW_SECONDS
 
+    def renew(self) -> None:
+        """Extend the lease if it is time to. Raises ``UnknownUpload``, ``UploadLocked``."""
+        if self.is_due:
+            with self._own_transaction(), self._store.exclusive():
+                check_owner(self._store, self.upload)
+                self._write()
+
     def save(self, **changes: Any) -> None:
-        """Change the row, and renew the lease. Raises ``UploadUnknown``, ``UploadBusy``."""
-        with self._short(), self._rows.exclusively():
-            check_lease(self._rows, self.upload)
-            self.upload = self._leased(self.upload, **changes)
-            self._rows.save(self.upload, durably=bool(changes))
+        """Change the row durably, and extend the lease. Raises as ``renew()`` does."""
+        with self._own_transaction(), self._store.exclusive():
+            check_owner(self._store, self.upload)
+            self._write(**changes)
 
     def release(self, **changes: Any) -> None:
-        """Change the row, and let others write. Raises ``UploadUnknown``, ``UploadBusy``."""
-        with self._short(), self._rows.exclusively():
-            check_lease(self._rows, self.upload)
+        """Change the row, and let other requests write. Raises as ``renew()`` does."""
+        with self._own_transaction(), self._store.exclusive():
+            check_owner(self._store, self.upload)
             self.upload = replace(self.upload, **changes, owner=None, leased_until=0)
-            self._rows.save(self.upload)
+            self._store.save(self.upload)
 
     def give_up(self) -> None:
-        """Let others write, if that is still ours to say. Never raises: it ends by itself."""
+        """Let other requests write, if that is possible. Never raises: a lease ends by itself."""
         try:
             self.release()
-        except (UploadUnknown, UploadBusy):
+        except (UnknownUpload, UploadLocked):
             pass
         except BackendError:
-            logger.warning("A lease could not be given back.", exc_info=True)
+            logger.warning("A lease could not be released.", exc_info=True)
 
-    def _leased(self, upload: Unfinished, **changes: Any) -> Unfinished:
+    def _write(self, **changes: Any) -> None:
         self._renewed = time.monotonic()
-        return replace(upload, **changes, leased_until=msec_time() + LEASE_SECONDS * 1000)
+        until = msec_time() + LEASE_SECONDS * 1000
+        self.upload = replace(self.upload, **changes, leased_until=until)
+        # A lost lease makes this request stop, no more: it need not be durable.
+        self._store.save(self.upload, durably=bool(changes))
 
 
-def check_lease(rows: UnfinishedUploads, upload: Unfinished) -> None:
-    """Lock the row, and make sure that it is as its owner has left it.
+def check_unlocked(upload: ResumableUpload) -> None:
+    """Raise ``UploadLocked`` if a request holds the lease of ``upload``."""
+    remaining = upload.leased_until - msec_time()
+    if remaining > 0:
+        raise UploadLocked(seconds=1 + remaining // 1000)
 
-    Raises ``UploadUnknown``, ``UploadBusy``.
+
+def check_owner(store: UploadStore, upload: ResumableUpload) -> None:
+    """Lock the row, and make sure that it is as its owner has written it.
+
+    Raises ``UnknownUpload``, ``UploadLocked``.
     """
-    found = rows.locked(upload.record, upload.id)
+    found = store.locked(upload.record, upload.id)
     if found is None:
-        raise UploadUnknown()
+        raise UnknownUpload()
     if found.owner != upload.owner:
-        raise UploadBusy()
+        raise UploadLocked(seconds=1)

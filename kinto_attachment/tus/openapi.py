@@ -1,4 +1,4 @@
-"""What Kinto's ``/__api__`` (OpenAPI 2.0) says of uploads over several requests."""
+"""The description of resumable uploads in Kinto's ``/__api__`` (OpenAPI 2.0)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from kinto.core.resource.schema import ResponseHeaderSchema
 from pyramid.events import BeforeRender
 
 from kinto_attachment.http.openapi import ERRORS, described_error
-from kinto_attachment.tus import headers as tus_headers
+from kinto_attachment.tus import headers as tus
 
 
 def describe_creation(service: Any) -> None:
-    """Add what a client that speaks tus sends to the ``attachment`` endpoint, which is described
-    already, and what else it is answered."""
+    """Add tus's headers and responses to the description of the ``attachment`` endpoint."""
     # OpenAPI 2.0 has one description for a path and a method, whatever the body is.
     for method, _, arguments in service.definitions:
         if method == "POST":
@@ -24,9 +23,9 @@ def describe_creation(service: Any) -> None:
             arguments["schema"] = _with_headers(
                 arguments["schema"],
                 _header(
-                    "Tus-Resumable",
-                    f"{begins}file's first bytes, as {tus_headers.CONTENT_TYPE}.",
-                    validator=colander.OneOf([tus_headers.VERSION]),
+                    tus.TUS_RESUMABLE,
+                    f"{begins}file's first bytes, as {tus.CONTENT_TYPE}.",
+                    validator=colander.OneOf([tus.VERSION]),
                 ),
                 *_CREATION_HEADERS,
             )
@@ -39,8 +38,10 @@ def describe_creation(service: Any) -> None:
 
 
 def describe_uploads(config: Any, service: Any) -> None:
-    """Add what each method of the uploads' endpoint takes and answers. To be called once
-    ``service`` is registered."""
+    """Describe the parameters and responses of each method of the uploads' endpoint.
+
+    Call it once ``service`` is registered.
+    """
     OpenAPI.custom_type_converters.update({_Binary: _BinaryConverter})
     for method, _, arguments in service.definitions:
         arguments.update(_DESCRIPTIONS.get(method, {}))
@@ -56,7 +57,7 @@ def describe_uploads(config: Any, service: Any) -> None:
 
 
 class _WithHead(OpenAPI):
-    """Kinto describes no HEAD, since its own are those of a GET."""
+    """Describes HEAD, too. Kinto leaves it out: its own are those of a GET."""
 
     ignore_methods = ("OPTIONS",)
 
@@ -74,7 +75,7 @@ class _BinaryConverter(TypeConverter):
 
 
 class Content(colander.SchemaNode):
-    """The class has the name that the parameter gets."""
+    """The body. The parameter gets the name of the class."""
 
     schema_type = _Binary
 
@@ -90,45 +91,46 @@ def _number(name: str, description: str, **more: Any) -> colander.SchemaNode:
 
 
 _VERSION = _header(
-    "Tus-Resumable",
+    tus.TUS_RESUMABLE,
     "The version of the protocol, https://tus.io/protocols/resumable-upload",
-    validator=colander.OneOf([tus_headers.VERSION]),
+    validator=colander.OneOf([tus.VERSION]),
     missing=colander.required,
 )
 _CHECKSUM = _header(
-    "Upload-Checksum",
-    f"What the body hashes to: {' or '.join(tus_headers.CHECKSUMS)}, a blank, and the digest in "
-    "base64.",
+    tus.UPLOAD_CHECKSUM,
+    f"What the body hashes to: {' or '.join(tus.CHECKSUMS)}, a blank, and the digest in base64.",
 )
-_LENGTH = _number("Upload-Length", "The size of the file in bytes.")
+_LENGTH = _number(tus.UPLOAD_LENGTH, "The size of the file in bytes.")
 _CREATION_HEADERS = (
     _LENGTH,
     _header(
-        "Upload-Defer-Length",
+        tus.UPLOAD_DEFER_LENGTH,
         "In the place of `Upload-Length`, if that will be told later.",
         validator=colander.OneOf(["1"]),
     ),
     _header(
-        "Upload-Metadata",
+        tus.UPLOAD_METADATA,
         "`filename`, `filetype`, `data`, `permissions` and `sha256` (of the file, in hexadecimal "
         "digits), each with its value in base64, between commas.",
     ),
     _CHECKSUM,
 )
-_STARTS = _number("Upload-Offset", "Where in the file the body begins.", missing=colander.required)
-_MAY_START = _number("Upload-Offset", "Where in the file the body of a PATCH begins.")
-_LENGTH_NOW = _number("Upload-Length", "The size of the file in bytes, if not told before.")
+_STARTS = _number(
+    tus.UPLOAD_OFFSET, "Where in the file the body begins.", missing=colander.required
+)
+_MAY_START = _number(tus.UPLOAD_OFFSET, "Where in the file the body of a PATCH begins.")
+_LENGTH_NOW = _number(tus.UPLOAD_LENGTH, "The size of the file in bytes, if not told before.")
 _OVERRIDE = _header(
     "X-HTTP-Method-Override",
     "The method that is meant, where a proxy does not let it pass.",
     validator=colander.OneOf(["PATCH", "DELETE", "HEAD"]),
     missing=colander.required,
 )
-_ANSWERED = _header("Tus-Resumable", "The version of the protocol.")
-_SPOKEN = _header("Tus-Version", "The version that the server speaks.")
+_ANSWERED = _header(tus.TUS_RESUMABLE, "The version of the protocol.")
+_SPOKEN = _header(tus.TUS_VERSION, "The version that the server speaks.")
 _RETRY = _header("Retry-After", "In so many seconds.")
-_OFFSET = _number("Upload-Offset", "How many bytes there are.")
-_EXPIRES = _header("Upload-Expires", "When the upload is given up, unless it goes on.")
+_OFFSET = _number(tus.UPLOAD_OFFSET, "How many bytes there are.")
+_EXPIRES = _header(tus.UPLOAD_EXPIRES, "When the upload is given up, unless it goes on.")
 _RECORD = _header("Content-Location", "The URL of the record, once the file is attached to it.")
 _CREATED = (
     _ANSWERED,
@@ -139,9 +141,9 @@ _CREATED = (
 )
 _TOLD = (
     _OFFSET,
-    _number("Upload-Length", "The size of the file in bytes, if it is known."),
-    _header("Upload-Defer-Length", "`1` if it is not."),
-    _header("Upload-Metadata", "As it was sent."),
+    _number(tus.UPLOAD_LENGTH, "The size of the file in bytes, if it is known."),
+    _header(tus.UPLOAD_DEFER_LENGTH, "`1` if it is not."),
+    _header(tus.UPLOAD_METADATA, "As it was sent."),
     _EXPIRES,
     _RECORD,
 )
@@ -195,7 +197,7 @@ def _created(answer: colander.MappingSchema) -> colander.MappingSchema:
     return extended
 
 
-_UNSUPPORTED = described_error(f"The body is not of the type {tus_headers.CONTENT_TYPE}.")
+_UNSUPPORTED = described_error(f"The body is not of the type {tus.CONTENT_TYPE}.")
 _MISMATCH = described_error("The body, or the file, does not hash to what was announced.")
 _OTHER_VERSION = "The server speaks another version"
 _OF_ANY = {
@@ -230,7 +232,7 @@ _PATCH = {
 }
 _DELETE = {"204": _answer("The upload is ended."), **_OF_WRITES}
 _POST = {**_HEAD, **_PATCH, "405": described_error("No such method; or the server is read-only.")}
-_BODY = {"content_type": tus_headers.CONTENT_TYPE}
+_BODY = {"content_type": tus.CONTENT_TYPE}
 _DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "HEAD": {"schema": _request(), "response_schemas": _HEAD},
     "PATCH": {

@@ -1,4 +1,4 @@
-"""A body on its way into an upload: checked, written, and saved from time to time."""
+"""Receive the body of one request: checked, written to the file, saved from time to time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kinto_attachment.http.body import ConnectionLost, Stream, chunks
+from kinto_attachment.errors import BodyTooLong, ChecksumMismatch, ConnectionLost
+from kinto_attachment.http.body import Stream, chunks
 from kinto_attachment.storage import ResumableFile
 from kinto_attachment.tus.headers import Checksum
 from kinto_attachment.tus.lease import Lease
@@ -16,64 +17,70 @@ _SAVE_SECONDS = 5
 _SAVE_BYTES = 64 * 1024 * 1024
 
 
-class ChecksumMismatch(Exception):
-    """What came in is not what the client says that it has sent."""
-
-
-class TooLong(Exception):
-    """The client sends more than it has announced."""
-
-
 @dataclass(frozen=True)
 class Body:
-    """The body of one request. ``length`` is in bytes, ``None`` if only its end will tell."""
+    """The body of one request. ``length`` is in bytes, ``None`` if only its end tells."""
 
     stream: Stream
     length: int | None
     checksum: Checksum | None = None
 
+    def check_length(self, room: int | None) -> None:
+        """Raise ``BodyTooLong`` if more than ``room`` bytes are announced; ``None``: no limit."""
+        if room is not None and self.length is not None and self.length > room:
+            raise BodyTooLong()
+
     def chunks(self, room: int | None) -> Iterator[bytes]:
-        """Read it. Raises ``ConnectionLost``; ``TooLong`` before what is beyond ``room`` bytes;
-        and ``ChecksumMismatch`` at the end."""
+        """Yield the body. Raises ``ConnectionLost``; ``BodyTooLong`` before what is beyond
+        ``room`` bytes; ``ChecksumMismatch`` at the end."""
         received = 0
         hashed = None if self.checksum is None else self.checksum.start()
         for chunk in chunks(self.stream, self.length):
             received += len(chunk)
             if room is not None and received > room:
-                raise TooLong()
+                raise BodyTooLong()
             if hashed is not None:
                 hashed.update(chunk)
             yield chunk
         if self.length is not None and received < self.length:
             raise ConnectionLost()
         if self.checksum is not None and not self.checksum.matches(hashed):
-            raise ChecksumMismatch("The body is not what Upload-Checksum says.")
+            raise ChecksumMismatch()
 
 
-def receive(
+def receive(body: Body, file: ResumableFile, room: int | None) -> None:
+    """Append ``body`` to ``file``. Raises what ``Body.chunks()`` and the file raise."""
+    for chunk in body.chunks(room):
+        file.write(chunk)
+
+
+def receive_leased(
     body: Body,
     file: ResumableFile,
-    *,
+    lease: Lease,
     room: int | None,
-    skip: int = 0,
-    lease: Lease | None = None,
-    expiry: Callable[[], int] = int,
+    *,
+    skip: int,
+    expiry: Callable[[], int],
 ) -> None:
-    """Write ``body`` to ``file``, but its first ``skip`` bytes, which are there already.
+    """Append ``body`` to ``file`` but its first ``skip`` bytes, which are there already.
 
-    The ``lease`` is renewed. Where nothing has to be checked at the end, what has arrived is
-    saved with it from time to time; ``expiry()`` tells when it then expires.
-    Raises what ``Body.chunks()``, the file and the lease raise.
+    Renews the lease. Without a checksum, which can only be verified at the end, saves what has
+    arrived from time to time, and when the connection is lost; ``expiry()`` is when it then
+    expires. Raises what ``receive()`` and the lease raise.
     """
     saved_at, saved = time.monotonic(), file.offset
-    for chunk in body.chunks(room):
-        if lease is not None and lease.is_due:
-            lease.save()
-        file.write(chunk[skip:])
-        skip = max(0, skip - len(chunk))
-        if lease is None or body.checksum is not None:
-            continue
-        now = time.monotonic()
-        if now > saved_at + _SAVE_SECONDS or file.offset >= saved + _SAVE_BYTES:
+    try:
+        for chunk in body.chunks(room):
+            lease.renew()
+            file.write(chunk[skip:])
+            skip = max(0, skip - len(chunk))
+            now = time.monotonic()
+            is_due = now > saved_at + _SAVE_SECONDS or file.offset >= saved + _SAVE_BYTES
+            if is_due and body.checksum is None:
+                lease.save(state=file.checkpoint(), expires=expiry())
+                saved_at, saved = now, file.offset
+    except ConnectionLost:
+        if body.checksum is None:
             lease.save(state=file.checkpoint(), expires=expiry())
-            saved_at, saved = now, file.offset
+        raise

@@ -1,88 +1,85 @@
-"""What becomes of an upload over several requests when one of them fails."""
+"""What becomes of an upload when a request on it fails: terminated, or left for another try."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.references import References
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import attempt
-from kinto_attachment.tus.lease import Lease, UploadUnknown
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
+from kinto_attachment.database.transactions import OwnTransaction
+from kinto_attachment.errors import (
+    ExpiredUpload,
+    ExtensionNotAllowed,
+    FileMismatch,
+    FileTooLarge,
+    UnknownUpload,
+    status_of,
+)
+from kinto_attachment.storage import FileStorage, best_effort
+from kinto_attachment.tus.lease import Lease
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 logger = logging.getLogger(__name__)
 
-Short = Callable[[], AbstractContextManager[None]]
-"""Makes the context of a short transaction: see ``transaction.aside()``."""
-
-# What the same request may be answered otherwise with, later.
-_MAY_HEAL = (401, 403, 423)
-
-
-class UploadGone(Exception):
-    """The upload has expired, or what was stored of it is not there any more."""
+# Refusals while bytes come in after which no other try can succeed.
+_FINAL = (ExpiredUpload, ExtensionNotAllowed, FileMismatch, FileTooLarge, UnknownUpload)
+# Statuses after which the same request may still succeed. So may it after any 5xx.
+_MAY_PASS = (401, 403, 409, 423)
 
 
-class FileMismatch(Exception):
-    """The whole file is not what the client has announced."""
+class Termination:
+    """Terminates uploads."""
 
-
-class Endings:
-    """Ends uploads, or leaves them for another try."""
-
-    def __init__(
-        self, rows: UnfinishedUploads, files: FileStorage, references: References
-    ) -> None:
-        self._rows = rows
+    def __init__(self, store: UploadStore, files: FileStorage, references: References) -> None:
+        self._store = store
         self._files = files
         self._references = references
 
     @contextmanager
-    def of(self, short: Short, lease: Lease) -> Iterator[None]:
-        """Give the lease back if something fails, or end the upload if all would fail again."""
+    def while_receiving(self, own_transaction: OwnTransaction, lease: Lease) -> Iterator[None]:
+        """On an error, terminate the upload if no other try can succeed; else release the lease,
+        since what has arrived stays."""
         try:
             yield
-        except (FileMismatch, UploadGone, UploadUnknown):
-            self.end(short, lease.upload)
+        except _FINAL:
+            self.terminate(own_transaction, lease.upload)
             raise
         except BaseException:
             lease.give_up()
             raise
 
-    def settle(self, short: Short, lease: Lease, request: Any, response: Any) -> None:
-        """After the transaction: the upload ends with a refusal that would come again."""
-        status = response.status_code
-        if status < 400:
-            return
-        if status >= 500 or status in _MAY_HEAL:
+    def after_refusal(
+        self, own_transaction: OwnTransaction, lease: Lease, error: BaseException
+    ) -> None:
+        """Terminate an upload whose whole file was refused with ``error``, or release the lease
+        where another try may succeed. Never raises."""
+        status = status_of(error)
+        if status >= 500 or status in _MAY_PASS:
             lease.give_up()
             return
         try:
-            self.end(short, lease.upload)
+            self.terminate(own_transaction, lease.upload)
         except Exception:
-            # The client has its answer.
             logger.exception("An upload is left for gc.")
 
-    def end(self, short: Short, upload: Unfinished) -> None:
-        """End the upload, unless another request has it."""
-        with short(), self._rows.exclusively():
-            found = self._rows.locked(upload.record, upload.id)
+    def terminate(self, own_transaction: OwnTransaction, upload: ResumableUpload) -> None:
+        """Delete the upload and what is stored of it, unless another request has the lease."""
+        with own_transaction(), self._store.exclusive():
+            found = self._store.locked(upload.record, upload.id)
             if found is not None:
                 if found.owner != upload.owner:
                     return
-                self._rows.remove(found)
-        self.discard(short, upload)
+                self._store.remove(found)
+        self.discard(own_transaction, upload)
 
-    def discard(self, short: Short, upload: Unfinished) -> None:
-        """Remove what is stored of an upload that has no row any more."""
+    def discard(self, own_transaction: OwnTransaction, upload: ResumableUpload) -> None:
+        """Delete what is stored of an upload without a row, but no file that its record shows."""
         self._files.cancel(upload.state)
         if upload.name is None:
             return
-        with short():
+        with own_transaction():
             shown = self._references.referenced_by(Holder.at(upload.record))
         if shown != upload.name:
-            attempt("delete the file of an upload", self._files.delete, upload.name)
+            best_effort("delete the file of an upload", self._files.delete, upload.name)

@@ -1,15 +1,15 @@
-"""The use cases of uploads over several requests: begin one, go on with it, end it.
+"""The use cases of resumable uploads: create one, append to it, terminate it.
 
-No request holds a database connection while its body comes in. What has arrived is saved every few
-seconds, and when the client vanishes. The end is that of a plain upload: see ``attachments``.
+No request holds a database connection while its body comes in. What has arrived is saved every
+few seconds, and when the client vanishes. The last byte is acknowledged only once the record is
+written.
 """
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,33 +18,49 @@ from uuid import uuid4
 from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments import record as records
-from kinto_attachment.attachments.attach import Attachments
+from kinto_attachment.attachments.attach import Body as RecordBody
+from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.upload import Destination, Metadata, TooLarge
+from kinto_attachment.attachments.references import References
+from kinto_attachment.attachments.upload import IncomingFile, Inspection, Metadata, UploadPolicy
 from kinto_attachment.database.objects import is_transactional
-from kinto_attachment.database.transactions import aside, outermost, release
-from kinto_attachment.http.body import ConnectionLost
+from kinto_attachment.database.transactions import (
+    OwnTransaction,
+    committed,
+    release,
+    suspended,
+)
+from kinto_attachment.errors import (
+    ExpiredUpload,
+    FileMismatch,
+    InvalidHeader,
+    OffsetMismatch,
+    UnknownUpload,
+)
 from kinto_attachment.http.multipart import FILE, FilePart
+from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage
-from kinto_attachment.storage.resumable import attempt
-from kinto_attachment.tus.lease import Lease, UploadUnknown, check_lease
-from kinto_attachment.tus.receive import Body, TooLong, receive
-from kinto_attachment.tus.store import Unfinished, UnfinishedUploads
-from kinto_attachment.tus.termination import Endings, FileMismatch, UploadGone
+from kinto_attachment.storage import FileStorage, best_effort
+from kinto_attachment.tus.lease import Lease, check_owner, check_unlocked
+from kinto_attachment.tus.receive import Body, receive, receive_leased
+from kinto_attachment.tus.store import ResumableUpload, UploadStore
+from kinto_attachment.tus.termination import Termination
 
 
-class OffsetMismatch(Exception):
-    """The upload goes on at ``offset``, and not where the client thinks."""
+@dataclass(frozen=True)
+class Creation:
+    """What a client announces when it creates an upload."""
 
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"The upload goes on at {offset}.")
-        self.offset = offset
-
-
-class LengthRefused(Exception):
-    """The length is not the one told before, or less than what is there already."""
+    part: FilePart
+    length: int | None
+    """In bytes; ``None`` if it is deferred."""
+    metadata: str
+    """``Upload-Metadata`` as it was sent."""
+    body: RecordBody
+    sha256: str | None
+    """The digest of the whole file, in lower-case hex, if it is announced."""
+    preconditions: Preconditions
 
 
 class ResumableUploads:
@@ -54,246 +70,251 @@ class ResumableUploads:
         self._request = request
         self._settings = settings
         self._files = files
-        self._storage = request.registry.storage
-        self._rows = UnfinishedUploads(self._storage)
-        self._holder = Holder.of(request.matchdict)
-        references = Attachments(request, settings, files).references
-        self._endings = Endings(self._rows, files, references)
-        self._limits = settings.for_collection(self._holder.bucket_id, self._holder.collection_id)
+        self._kinto_storage = request.registry.storage
+        self._store = UploadStore(self._kinto_storage)
+        self._record_uri = Holder.of(request.matchdict).uri
 
-    def create(
-        self,
-        part: FilePart,
-        length: int | None,
-        content: Body | None,
-        *,
-        metadata: str,
-        body: dict[str, dict[str, Any]],
-        sha256: str | None,
-        preconditions: dict[str, str],
-    ) -> Unfinished:
-        """Begin an upload of ``length`` bytes, of which ``content`` has the first, maybe all.
+    @cached_property
+    def _policy(self) -> UploadPolicy:
+        ids = self._request.matchdict
+        limits = self._settings.for_collection(ids["bucket_id"], ids["collection_id"])
+        return UploadPolicy(limits, ids)
 
-        The others are what ``Unfinished`` keeps. Returns the upload, with ``done`` if its file is
-        attached already. Raises what ``Destination``, ``Body.chunks()`` and Kinto raise;
-        ``FileMismatch``; ``StorageUnavailable``. Nothing is left then.
+    def create(self, creation: Creation, content: Body | None) -> ResumableUpload:
+        """Create an upload; ``content`` has its first bytes, or all of them.
+
+        Returns the upload, ``done`` if its file is attached already. Raises what
+        ``UploadPolicy``, ``Body.chunks()`` and the record are refused with, ``FileMismatch``,
+        ``StorageUnavailable``; nothing is left then.
         """
-        self._check_size(length)
-        destination = self._destination(length)
-        mimetype = destination.mimetype(part)
-        # What is not known yet of the file is stood in for by something of its kind.
-        size = 1 if length is None else length
-        self._check_record(Metadata(part.filename, sha256 or "0" * 64, mimetype, size), body)
+        self._policy.check_size(creation.length)
+        file = self._policy.accept(creation.part, creation.length)
+        self._validate_record(file, creation)
         release(self._request)
-        upload = Unfinished(
+        upload = ResumableUpload(
             id=str(uuid4()),
-            record=self._holder.uri,
+            record=self._record_uri,
             user_id=self._request.prefixed_userid,
-            filename=part.filename,
-            mimetype=mimetype,
-            metadata=metadata,
-            length=length,
-            state=destination.create(part, mimetype),
+            filename=file.filename,
+            mimetype=file.mimetype,
+            metadata=creation.metadata,
+            length=creation.length,
+            state=self._files.create(file.new),
             expires=self._expiry(),
-            body=body,
-            sha256=sha256,
-            preconditions=preconditions,
+            body=creation.body,
+            sha256=creation.sha256,
+            preconditions=creation.preconditions.headers,
         )
-        known = None
+        metadata = None
         try:
-            if content is not None or length == 0:
-                upload, known = self._received_at_once(upload, content or Body(BytesIO(), 0))
+            if creation.length == 0:
+                content = content or Body(BytesIO(), 0)
+            if content is not None:
+                upload = self._receive_first(upload, content)
+            if upload.name is not None:
+                metadata = self._inspect(upload, file)
         except BaseException:
             self._files.cancel(upload.state)
+            if upload.name is not None:
+                best_effort("delete the file of an upload", self._files.delete, upload.name)
             raise
-        changes = FileChanges.current(self._files)
-        changes.cancel_if_aborted(upload.state)
-        attachments = Attachments(self._request, self._settings, self._files)
-        if known is not None and upload.name is not None:
-            attachments.attach(upload.name, known, body)
-            upload = replace(upload, done=True)
-        else:
-            attachments.prepare()
-        for other in self._rows.expired(self._holder.uri):
-            self._rows.cancel(other, changes)
-        self._rows.save(upload)
-        if not is_transactional(self._storage):
-            changes.keep_new()
-        return upload
+        with committed(self._request):
+            return self._write_created(upload, metadata, creation)
 
     def append(
         self, upload_id: str, offset: int, content: Body, length: int | None = None
-    ) -> Unfinished:
-        """Go on with an upload at ``offset`` with ``content``, and attach the file if it is whole.
+    ) -> ResumableUpload:
+        """Append ``content`` at ``offset``, and attach the file once it is whole.
 
-        ``length`` is that of the upload, if the client tells it now. Returns the upload.
-        Raises ``UploadUnknown``, ``UploadGone``, ``UploadBusy``, ``OffsetMismatch``,
-        ``LengthRefused``, and what ``create()`` raises. What had arrived before stays, unless no
-        other try can end otherwise.
+        ``length`` is that of the upload, if the client declares it now. Returns the upload.
+        Raises ``UnknownUpload``, ``ExpiredUpload``, ``UploadLocked``, ``OffsetMismatch``,
+        ``InvalidHeader``, and what ``create()`` raises. What had arrived before stays, unless no
+        other try can succeed.
         """
-        with aside(self._request) as short:
-            check = partial(self._checked, offset=offset, content=content, length=length)
-            lease = Lease(self._rows, short, self._holder.uri, upload_id, check)
-            with self._endings.of(short, lease):
+        with suspended(self._request) as own_transaction:
+            lease = self._acquire(own_transaction, upload_id, offset, content, length)
+            with self._termination().while_receiving(own_transaction, lease):
                 if lease.upload.length is not None:
                     length = lease.upload.length
-                if not self._receive(lease, offset, content, length):
+                if lease.upload.name is not None:
+                    # Only the record is missing: the client sends the last byte again.
+                    for _ in content.chunks(self._room(length, offset)):
+                        pass
+                elif not self._receive(lease, offset, content, length):
                     return lease.upload
-                known = self._verified(lease.upload, length, lease)
-        # From now on Kinto may refuse, also after this view.
-        outermost(self._request).add_response_callback(partial(self._endings.settle, short, lease))
-        return self._attached(lease.upload, known)
+                metadata = self._inspect(lease.upload, self._accepted(lease.upload), lease)
+        try:
+            with committed(self._request):
+                return self._attach(lease.upload, metadata)
+        except BaseException as error:
+            with suspended(self._request) as own_transaction:
+                self._termination().after_refusal(own_transaction, lease, error)
+            raise
 
-    def cancel(self, upload_id: str) -> None:
-        """End an upload; the file of one that is done stays. Raises ``UploadUnknown``.
+    def terminate(self, upload_id: str) -> None:
+        """Terminate an upload; the file of one that is done stays. Raises ``UnknownUpload``.
 
-        A request that still writes to it finds out.
+        A request that still writes to it stops.
         """
-        with aside(self._request) as short:
-            with short(), self._rows.exclusively():
-                upload = self._rows.locked(self._holder.uri, upload_id)
-                if upload is None:
-                    raise UploadUnknown()
-                self._rows.remove(upload)
+        with suspended(self._request) as own_transaction:
+            with own_transaction(), self._store.exclusive():
+                upload = self._locked(upload_id)
+                self._store.remove(upload)
             if not upload.done:
-                self._endings.discard(short, upload)
+                self._termination().discard(own_transaction, upload)
 
-    def _checked(
-        self, upload: Unfinished, offset: int, content: Body, length: int | None
-    ) -> Unfinished:
-        """The upload as it is to go on, if the request fits to it."""
-        if upload.is_expired:
-            raise UploadGone()
-        if upload.done or offset != upload.offset:
-            raise OffsetMismatch(upload.offset)
-        if length is not None:
-            if upload.length not in (None, length):
-                raise LengthRefused(f"Upload-Length is {upload.length} already.")
-            if length < upload.stored:
-                raise LengthRefused(f"There are {upload.stored} bytes already.")
-            self._check_size(length)
-            # An upload of no bytes would look like a success before the record is written.
-            upload = replace(upload, length=length or None)
-        room = self._room(upload.length if length is None else length, offset)
-        if room is not None and content.length is not None and content.length > room:
-            raise TooLong()
+    def _locked(self, upload_id: str) -> ResumableUpload:
+        upload = self._store.locked(self._record_uri, upload_id)
+        if upload is None:
+            raise UnknownUpload()
         return upload
 
+    def _acquire(
+        self,
+        own_transaction: OwnTransaction,
+        upload_id: str,
+        offset: int,
+        content: Body,
+        length: int | None,
+    ) -> Lease:
+        """Take the lease of the upload, if the request may append to it."""
+        with own_transaction(), self._store.exclusive():
+            upload = self._locked(upload_id)
+            check_unlocked(upload)
+            if upload.is_expired:
+                raise ExpiredUpload()
+            if upload.done or offset != upload.offset:
+                raise OffsetMismatch(offset=upload.offset)
+            if length is not None:
+                upload = self._with_length(upload, length)
+            content.check_length(self._room(upload.length if length is None else length, offset))
+            lease = Lease(self._store, own_transaction, upload)
+            lease.acquire()
+        return lease
+
+    def _with_length(self, upload: ResumableUpload, length: int) -> ResumableUpload:
+        """Return the upload with the deferred length. Raises ``InvalidHeader``."""
+        if upload.length not in (None, length):
+            raise InvalidHeader(f"Upload-Length is {upload.length} already.")
+        if length < upload.stored:
+            raise InvalidHeader(f"There are {upload.stored} bytes already.")
+        self._policy.check_size(length)
+        # An upload of no bytes would look done before the record is written.
+        return replace(upload, length=length or None)
+
     def _room(self, length: int | None, offset: int) -> int | None:
-        """How many bytes may follow; ``None``: any number."""
-        if length is None:
-            length = self._limits.max_size_bytes or None
-        return None if length is None else length - offset
+        """How many bytes may follow ``offset``; ``None`` without a limit."""
+        limit = self._policy.max_size if length is None else length
+        return None if limit is None else limit - offset
+
+    def _receive_first(self, upload: ResumableUpload, content: Body) -> ResumableUpload:
+        """Receive the body of the request that creates the upload; finish the file if it is
+        whole."""
+        room = self._room(upload.length, 0)
+        content.check_length(room)
+        with closing(self._files.resume(upload.state)) as file:
+            receive(content, file, room)
+            upload = replace(upload, state=file.checkpoint())
+            if file.offset == upload.length:
+                upload = replace(upload, name=file.finish())
+        return upload
 
     def _receive(self, lease: Lease, offset: int, content: Body, length: int | None) -> bool:
-        """Take the body; whether the file is whole, and then finished."""
-        room = self._room(length, offset)
-        if lease.upload.name is not None:
-            for _ in content.chunks(room):
-                # All of the file is there: only the record has not been written.
-                pass
-            return True
+        """Receive the body. Return whether the file is whole, and finished then."""
         try:
             with closing(self._files.resume(lease.upload.state)) as file:
-                try:
-                    receive(
-                        content,
-                        file,
-                        room=room,
-                        skip=file.offset - offset,
-                        lease=lease,
-                        expiry=self._expiry,
-                    )
-                except ConnectionLost:
-                    if content.checksum is None:
-                        lease.save(state=file.checkpoint(), expires=self._expiry())
-                    raise
+                receive_leased(
+                    content,
+                    file,
+                    lease,
+                    self._room(length, offset),
+                    skip=file.offset - offset,
+                    expiry=self._expiry,
+                )
                 state = file.checkpoint()
                 if file.offset != length:
                     lease.release(state=state, expires=self._expiry())
                     return False
                 lease.save(state=state, expires=self._expiry())
-                name = file.finish()
-                lease.save(name=name)
+                lease.save(name=file.finish())
         except FileNotFoundError as error:
-            raise UploadGone() from error
+            raise ExpiredUpload() from error
         return True
 
-    def _received_at_once(
-        self, upload: Unfinished, content: Body
-    ) -> tuple[Unfinished, Metadata | None]:
-        """The upload with the body of the request that begins it; and, if the file is whole and
-        finished, what is known of it."""
-        room = self._room(upload.length, 0)
-        with closing(self._files.resume(upload.state)) as file:
-            if room is not None and content.length is not None and content.length > room:
-                raise TooLong()
-            receive(content, file, room=room)
-            upload = replace(upload, state=file.checkpoint())
-            if file.offset != upload.length:
-                return upload, None
-            upload = replace(upload, name=file.finish())
-        try:
-            return upload, self._verified(upload, upload.length)
-        except BaseException:
-            attempt("delete the file of an upload", self._files.delete, upload.name)
-            raise
-
-    def _verified(
-        self, upload: Unfinished, length: int | None, lease: Lease | None = None
+    def _inspect(
+        self, upload: ResumableUpload, file: IncomingFile, lease: Lease | None = None
     ) -> Metadata:
-        """Read the finished file back: what several requests have sent was never hashed in one go.
+        """Read the finished file back, since no request has seen all of it; return its metadata.
 
-        Raises ``FileMismatch``, ``UploadGone``, ``StorageUnavailable``.
+        Raises ``FileMismatch``, ``FileTooLarge``, ``ExpiredUpload``, ``StorageUnavailable``.
         """
-        digest, size = hashlib.sha256(), 0
+        inspection = Inspection(file)
         try:
             with closing(self._files.read(upload.name or "")) as chunks:
                 for chunk in chunks:
-                    digest.update(chunk)
-                    size += len(chunk)
-                    if lease is not None and lease.is_due:
-                        lease.save()
+                    inspection.update(chunk)
+                    if lease is not None:
+                        lease.renew()
         except FileNotFoundError as error:
-            raise UploadGone() from error
-        if size != length or upload.sha256 not in (None, digest.hexdigest()):
-            raise FileMismatch("The file is not what sha256 says.")
-        return Metadata(upload.filename, digest.hexdigest(), upload.mimetype, size)
+            raise ExpiredUpload() from error
+        metadata = inspection.metadata()
+        if metadata.size != upload.stored or upload.sha256 not in (None, metadata.hash):
+            raise FileMismatch()
+        return metadata
 
-    def _attached(self, upload: Unfinished, known: Metadata) -> Unfinished:
-        """Write the record. The file stays if that fails: it can be tried again."""
-        for name in ("If-Match", "If-None-Match"):
-            # What a client sends with each request was about the record as it began.
-            self._request.headers.pop(name, None)
-        self._request.headers.update(upload.preconditions)
-        self._check_size(known.size)
-        self._destination(known.size).mimetype(FilePart(known.filename, known.mimetype))
-        if not is_transactional(self._storage):
-            check_lease(self._rows, upload)
-        attachments = Attachments(self._request, self._settings, self._files)
-        attachments.attach_kept(upload.name or "", known, upload.body)
-        with self._rows.exclusively():
-            # Only now: who deletes the record locks it first, and its uploads then.
-            check_lease(self._rows, upload)
-            upload = replace(upload, length=known.size, done=True, owner=None, leased_until=0)
-            self._rows.save(upload)
+    def _accepted(self, upload: ResumableUpload) -> IncomingFile:
+        """The file of the upload, if the settings still accept it."""
+        file = self._policy.accept(FilePart(upload.filename, upload.mimetype), upload.stored)
+        # The storage serves it as what was announced.
+        return replace(file, mimetype=upload.mimetype)
+
+    def _write_created(
+        self, upload: ResumableUpload, metadata: Metadata | None, creation: Creation
+    ) -> ResumableUpload:
+        """Save the upload, or attach its file if it is whole."""
+        changes = FileChanges.current(self._files)
+        changes.cancel_if_aborted(upload.state)
+        attachment = RecordAttachment(self._request, self._settings, self._files)
+        if upload.name is not None and metadata is not None:
+            changes.discard_if_aborted(upload.name)
+            attachment.attach(upload.name, metadata, creation.body, creation.preconditions)
+            upload = replace(upload, done=True)
+        else:
+            attachment.authorize()
+        for expired in self._store.expired(self._record_uri):
+            self._store.terminate(expired, changes)
+        self._store.save(upload)
+        if not is_transactional(self._kinto_storage):
+            changes.keep_new()
         return upload
 
-    def _check_size(self, length: int | None) -> None:
-        limit = self._limits.max_size_bytes
-        if limit and length is not None and length > limit:
-            raise TooLarge(limit)
+    def _attach(self, upload: ResumableUpload, metadata: Metadata) -> ResumableUpload:
+        """Write the record. The file stays if that fails: the end can be tried again."""
+        if not is_transactional(self._kinto_storage):
+            check_owner(self._store, upload)
+        attachment = RecordAttachment(self._request, self._settings, self._files)
+        preconditions = Preconditions(upload.preconditions)
+        attachment.attach(upload.name or "", metadata, upload.body, preconditions)
+        with self._store.exclusive():
+            # The record's row is locked first, as by a DELETE of the record.
+            check_owner(self._store, upload)
+            upload = replace(upload, length=metadata.size, done=True, owner=None, leased_until=0)
+            self._store.save(upload)
+        return upload
 
-    def _check_record(self, expected: Metadata, body: dict[str, dict[str, Any]]) -> None:
-        """Raise what Kinto answers when it refuses the record, whatever the file will be like."""
-        name = f"{uuid4()}{PurePosixPath(expected.filename).suffix}"
+    def _validate_record(self, file: IncomingFile, creation: Creation) -> None:
+        """Validate the record early, with placeholders for what is not yet known."""
+        size = 1 if creation.length is None else creation.length
+        expected = Metadata(file.filename, creation.sha256 or "0" * 64, file.mimetype, size)
+        name = f"{uuid4()}{PurePosixPath(file.filename).suffix}"
         attachment = expected.attachment(self._settings.location(name))
-        data = {**body.get("data", {}), FILE: attachment}
-        records.check(self._request, self._request.context, {**body, "data": data})
+        data = {**creation.body.get("data", {}), FILE: attachment}
+        records.validate(self._request, self._request.context, {**creation.body, "data": data})
 
-    def _destination(self, length: int | None) -> Destination:
-        return Destination(self._files, self._limits, self._request.matchdict, length)
+    def _termination(self) -> Termination:
+        changes = FileChanges.current(self._files)
+        references = References(self._kinto_storage, self._settings, changes)
+        return Termination(self._store, self._files, references)
 
     def _expiry(self) -> int:
-        lasts = self._settings.uploads_expire.total_seconds()
-        return int(msec_time() + lasts * 1000)
+        return int(msec_time() + self._settings.uploads_expire.total_seconds() * 1000)

@@ -1,4 +1,4 @@
-"""tus 1.0.0 over HTTP: uploads that go on where they were interrupted.
+"""tus 1.0.0 over HTTP: the requests that create, resume and terminate an upload.
 
 https://tus.io/protocols/resumable-upload
 """
@@ -12,103 +12,88 @@ from typing import Any
 
 from kinto.core.authorization import DYNAMIC
 from kinto.core.cornice.cors import get_cors_preflight_view
-from kinto.core.errors import ERRORS
 from pyramid.events import NewResponse
-from pyramid.httpexceptions import (
-    HTTPBadRequest,
-    HTTPMethodNotAllowed,
-    HTTPPreconditionFailed,
-    HTTPUnsupportedMediaType,
-)
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.settings import asbool
 
-from kinto_attachment.attachments.authorization import UploadContext, valid_context
+from kinto_attachment.attachments.authorization import valid_context
 from kinto_attachment.database.transactions import is_in_batch
-from kinto_attachment.errors import refused
-from kinto_attachment.http.body import content_length, taken
+from kinto_attachment.errors import (
+    ExpiredUpload,
+    InBatch,
+    InvalidHeader,
+    MethodNotAllowed,
+    UnknownUpload,
+    UnsupportedMediaType,
+    UnsupportedVersion,
+    answered,
+)
+from kinto_attachment.http.body import content_length, take_stream
 from kinto_attachment.http.json_object import json_object
 from kinto_attachment.http.multipart import FIELDS, FILE, FilePart, clean_filename
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
-from kinto_attachment.tus import headers as tus_headers
-from kinto_attachment.tus import openapi as tus_openapi
-from kinto_attachment.tus.headers import CONTENT_TYPE, InvalidHeader
-from kinto_attachment.tus.lease import UploadUnknown
+from kinto_attachment.tus import headers as tus
+from kinto_attachment.tus import openapi
+from kinto_attachment.tus.authorization import UploadContext
 from kinto_attachment.tus.receive import Body
-from kinto_attachment.tus.refusals import tus_refusals
-from kinto_attachment.tus.store import Unfinished
-from kinto_attachment.tus.uploads import ResumableUploads, UploadGone
+from kinto_attachment.tus.store import ResumableUpload
+from kinto_attachment.tus.uploads import Creation, ResumableUploads
 
-CORS_HEADERS = (
-    "Content-Location",
-    "Tus-Resumable",
-    "Tus-Version",
-    "Tus-Extension",
-    "Tus-Max-Size",
-    "Tus-Checksum-Algorithm",
-    "Upload-Offset",
-    "Upload-Length",
-    "Upload-Defer-Length",
-    "Upload-Metadata",
-    "Upload-Expires",
-)
-
-_RESUMABLE = "Tus-Resumable"
 _ATTACHMENT = re.compile(r"/buckets/[^/]+/collections/[^/]+/records/[^/]+/attachment")
 
 
 def register(config: Any, path: str) -> None:
-    """Add the service of the uploads that have begun, below ``path``."""
+    """Add the service of the uploads, below ``path``, the attachment's."""
     from kinto.core import Service
 
     service = Service(
         name="attachment-upload",
         path=path + "/uploads/{upload_id}",
         description="Go on with an upload",
-        factory=UploadContext,
+        factory=answered()(UploadContext),
     )
-    exposed = ("Location", "ETag", "Last-Modified", *CORS_HEADERS)
+    exposed = ("Location", "ETag", "Last-Modified", *tus.EXPOSED_HEADERS)
     arguments = {"permission": DYNAMIC, "cors_headers": exposed, "tags": ["Attachments"]}
     for method in ("HEAD", "PATCH", "DELETE", "POST"):
         operation = f"{method.lower()}_attachment_upload"
         service.add_view(method, on_upload, operation_id=operation, **arguments)
     service.add_view("OPTIONS", options(service), permission=NO_PERMISSION_REQUIRED)
     config.add_cornice_service(service)
-    tus_openapi.describe_uploads(config, service)
-    config.add_subscriber(_complete, NewResponse)
+    openapi.describe_uploads(config, service)
+    config.add_subscriber(_add_headers, NewResponse)
 
 
 def capability(settings: Settings) -> dict[str, Any]:
-    """What the root URL says of resumable uploads. ``max_size`` is ``None`` without a limit."""
+    """Return the capability's ``resumable``; ``max_size`` is in bytes, ``None`` without limit."""
     return {
         "protocol": "tus",
-        "version": tus_headers.VERSION,
-        "extensions": list(tus_headers.EXTENSIONS),
-        "max_size": settings.everywhere.max_size_bytes or None,
+        "version": tus.VERSION,
+        "extensions": list(tus.EXTENSIONS),
+        "max_size": settings.defaults.max_size_bytes or None,
     }
 
 
-def is_spoken(request: Any) -> bool:
+def is_tus_request(request: Any) -> bool:
     """Whether the client speaks tus."""
-    return _RESUMABLE in request.headers
+    return tus.TUS_RESUMABLE in request.headers
 
 
 def options(service: Any) -> Callable[[Any], Any]:
-    """The view that answers the CORS preflight, and a client that asks what the server can."""
+    """Return the view that answers OPTIONS: the CORS preflight, and what the server supports."""
     preflight = get_cors_preflight_view(service)
 
     def answer(request: Any) -> Any:
         headers = request.response.headers
-        headers["Tus-Version"] = tus_headers.VERSION
-        headers["Tus-Extension"] = ",".join(tus_headers.EXTENSIONS)
-        headers["Tus-Checksum-Algorithm"] = ",".join(tus_headers.CHECKSUMS)
+        headers[tus.TUS_VERSION] = tus.VERSION
+        headers[tus.TUS_EXTENSION] = ",".join(tus.EXTENSIONS)
+        headers[tus.TUS_CHECKSUM_ALGORITHM] = ",".join(tus.CHECKSUMS)
         ids = request.matchdict
         settings = request.registry.attachment_settings
         limits = settings.for_collection(ids["bucket_id"], ids["collection_id"])
         if limits.max_size_bytes:
-            headers["Tus-Max-Size"] = str(limits.max_size_bytes)
+            headers[tus.TUS_MAX_SIZE] = str(limits.max_size_bytes)
         if "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return preflight(request)
         return _answer(request, 204)
@@ -117,78 +102,77 @@ def options(service: Any) -> Callable[[Any], Any]:
 
 
 def create(request: Any) -> Response:
-    """Begin an upload, maybe with its first bytes, maybe with all of them."""
-    _check(request)
+    """Create an upload, with none of its bytes, the first ones, or all of them."""
+    _check_request(request)
     if _method(request) != "POST":
-        raise HTTPMethodNotAllowed()
+        raise MethodNotAllowed()
     context = valid_context(request)
-    Preconditions(request).check(context.current_object)
     headers = request.headers
-    kept = {name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers}
-    with tus_refusals():
-        if "Upload-Concat" in headers:
-            # It would be attached as a file of its own.
-            raise InvalidHeader("Upload-Concat is not supported: send one upload")
-        length = tus_headers.length(headers)
-        sent = headers.get("Upload-Metadata", "")
-        pairs = tus_headers.metadata(sent)
-        body = {name: json_object(name, pairs[name]) for name in FIELDS if name in pairs}
-        body.get("data", {}).pop(FILE, None)
-        filename = request.matchdict["id"]
-        if "filename" in pairs:
-            filename = tus_headers.text("filename", pairs["filename"])
-        filetype = tus_headers.text("filetype", pairs.get("filetype", b""))
-        upload = _uploads(request).create(
-            FilePart(clean_filename(filename), filetype),
-            length,
-            _content(request) if _has_content(request) else None,
-            metadata=sent,
-            body=body,
-            sha256=tus_headers.sha256(pairs["sha256"]) if "sha256" in pairs else None,
-            preconditions=kept,
-        )
+    preconditions = Preconditions(headers)
+    preconditions.check(context.current_object)
+    if tus.UPLOAD_CONCAT in headers:
+        # It would be attached as a file of its own.
+        raise InvalidHeader("Upload-Concat is not supported: send one upload")
+    length = tus.length(headers)
+    metadata = headers.get(tus.UPLOAD_METADATA, "")
+    pairs = tus.metadata(metadata)
+    body = {name: json_object(name, pairs[name]) for name in FIELDS if name in pairs}
+    body.get("data", {}).pop(FILE, None)
+    filename = request.matchdict["id"]
+    if "filename" in pairs:
+        filename = tus.text("filename", pairs["filename"])
+    filetype = tus.text("filetype", pairs.get("filetype", b""))
+    creation = Creation(
+        part=FilePart(clean_filename(filename), filetype),
+        length=length,
+        metadata=metadata,
+        body=body,
+        sha256=tus.sha256(pairs["sha256"]) if "sha256" in pairs else None,
+        preconditions=preconditions,
+    )
+    content = _content(request) if _has_content(request) else None
+    upload = _uploads(request).create(creation, content)
     path = request.route_path("attachment-upload", **request.matchdict, upload_id=upload.id)
     location = {"Location": f"{request.host_url}{path}"}
     return _answer(request, 201, {**location, **_progress(request, upload)})
 
 
+@answered()
 def on_upload(request: Any) -> Response:
-    """Tell how far an upload is, go on with it, or end it."""
-    _check(request)
+    """Answer the offset of an upload, append to it, or terminate it."""
+    _check_request(request)
     valid_context(request)
     view = _VIEWS.get(_method(request))
     # Kinto looks at the method that was sent, not at the one that is meant.
     readonly = asbool(request.registry.settings["readonly"])
     if view is None or (readonly and view is not _head):
-        raise HTTPMethodNotAllowed()
-    with tus_refusals():
-        upload: Unfinished | None = request.context.upload
-        if upload is None or not upload.is_of(request.prefixed_userid):
-            raise UploadUnknown()
-        return view(request, upload)
+        raise MethodNotAllowed()
+    upload: ResumableUpload | None = request.context.upload
+    if upload is None or upload.user_id != request.prefixed_userid:
+        raise UnknownUpload()
+    return view(request, upload)
 
 
-def _head(request: Any, upload: Unfinished) -> Response:
+def _head(request: Any, upload: ResumableUpload) -> Response:
     if upload.is_expired:
-        raise UploadGone()
+        raise ExpiredUpload()
     headers = _progress(request, upload)
     if upload.length is None:
-        headers["Upload-Defer-Length"] = "1"
+        headers[tus.UPLOAD_DEFER_LENGTH] = "1"
     else:
-        headers["Upload-Length"] = str(upload.length)
+        headers[tus.UPLOAD_LENGTH] = str(upload.length)
     if upload.metadata:
-        headers["Upload-Metadata"] = upload.metadata
+        headers[tus.UPLOAD_METADATA] = upload.metadata
     return _answer(request, 200, headers)
 
 
-def _patch(request: Any, upload: Unfinished) -> Response:
+def _patch(request: Any, upload: ResumableUpload) -> Response:
     if not _has_content(request):
-        message = f"Content-Type should be {CONTENT_TYPE}"
-        raise refused(HTTPUnsupportedMediaType, ERRORS.INVALID_PARAMETERS, message)
-    offset = tus_headers.number(request.headers, "Upload-Offset")
+        raise UnsupportedMediaType(expected=tus.CONTENT_TYPE)
+    offset = tus.number(request.headers, tus.UPLOAD_OFFSET)
     if offset is None:
         raise InvalidHeader("Upload-Offset is required")
-    length = tus_headers.number(request.headers, "Upload-Length")
+    length = tus.number(request.headers, tus.UPLOAD_LENGTH)
     upload = _uploads(request).append(upload.id, offset, _content(request), length)
     headers = _progress(request, upload)
     if upload.done:
@@ -196,24 +180,20 @@ def _patch(request: Any, upload: Unfinished) -> Response:
     return _answer(request, 204, headers)
 
 
-def _delete(request: Any, upload: Unfinished) -> Response:
-    _uploads(request).cancel(upload.id)
+def _delete(request: Any, upload: ResumableUpload) -> Response:
+    _uploads(request).terminate(upload.id)
     return _answer(request, 204)
 
 
 _VIEWS = {"HEAD": _head, "PATCH": _patch, "DELETE": _delete}
 
 
-def _check(request: Any) -> None:
-    """Refuse another version of tus, and a batch: its requests share a transaction."""
-    if request.headers.get(_RESUMABLE) != tus_headers.VERSION:
-        message = f"Tus-Resumable should be {tus_headers.VERSION}"
-        error = refused(HTTPPreconditionFailed, ERRORS.VERSION_NOT_AVAILABLE, message)
-        error.headers["Tus-Version"] = tus_headers.VERSION
-        raise error
+def _check_request(request: Any) -> None:
+    """Raise ``UnsupportedVersion``, and ``InBatch``: requests of a batch share a transaction."""
+    if request.headers.get(tus.TUS_RESUMABLE) != tus.VERSION:
+        raise UnsupportedVersion(version=tus.VERSION)
     if is_in_batch(request):
-        message = "Resumable uploads cannot be part of a batch."
-        raise refused(HTTPBadRequest, ERRORS.INVALID_PARAMETERS, message)
+        raise InBatch()
 
 
 def _method(request: Any) -> str:
@@ -226,26 +206,26 @@ def _uploads(request: Any) -> ResumableUploads:
 
 
 def _has_content(request: Any) -> bool:
-    """Whether the body is a part of the file. Raises 415 if it is something else."""
+    """Whether the body is a part of the file. Raises ``UnsupportedMediaType`` if it is anything
+    else."""
     content_type = request.headers.get("Content-Type", "").partition(";")[0]
-    if content_type.strip().lower() == CONTENT_TYPE:
+    if content_type.strip().lower() == tus.CONTENT_TYPE:
         return True
     if request.method == "POST" and content_length(request.environ) not in (0, None):
-        message = f"Content-Type should be {CONTENT_TYPE}"
-        raise refused(HTTPUnsupportedMediaType, ERRORS.INVALID_PARAMETERS, message)
+        raise UnsupportedMediaType(expected=tus.CONTENT_TYPE)
     return False
 
 
 def _content(request: Any) -> Body:
-    checksum = tus_headers.checksum(request.headers)
+    checksum = tus.checksum(request.headers)
     length = content_length(request.environ)
-    return Body(taken(request.environ), length, checksum)
+    return Body(take_stream(request.environ), length, checksum)
 
 
-def _progress(request: Any, upload: Unfinished) -> dict[str, str]:
+def _progress(request: Any, upload: ResumableUpload) -> dict[str, str]:
     headers = {
-        "Upload-Offset": str(upload.offset),
-        "Upload-Expires": formatdate(upload.expires / 1000, usegmt=True),
+        tus.UPLOAD_OFFSET: str(upload.offset),
+        tus.UPLOAD_EXPIRES: formatdate(upload.expires / 1000, usegmt=True),
     }
     if upload.done:
         headers["Content-Location"] = request.route_url("record-object", **request.matchdict)
@@ -253,7 +233,7 @@ def _progress(request: Any, upload: Unfinished) -> dict[str, str]:
 
 
 def _answer(request: Any, status: int, headers: dict[str, str] | None = None) -> Response:
-    """An answer without a body, with the headers that Kinto has set."""
+    """Make an answer without a body, with the headers that Kinto has set."""
     response = request.response
     response.status_code = status
     response.headers.pop("Content-Type", None)
@@ -263,9 +243,9 @@ def _answer(request: Any, status: int, headers: dict[str, str] | None = None) ->
     return response
 
 
-def _complete(event: Any) -> None:
-    """Every answer to a client that speaks tus names the version, and none about an upload is
-    kept by a cache: errors included."""
+def _add_headers(event: Any) -> None:
+    """Name the version in every answer to a client that speaks tus, and keep answers about an
+    upload out of caches: errors included."""
     request, headers = event.request, event.response.headers
     match = _ATTACHMENT.search(request.environ["PATH_INFO"])
     if match is None:
@@ -273,6 +253,6 @@ def _complete(event: Any) -> None:
     rest = request.environ["PATH_INFO"][match.end() :]
     if rest.startswith("/uploads/"):
         headers["Cache-Control"] = "no-store"
-    elif rest or not (is_spoken(request) or request.method == "OPTIONS"):
+    elif rest or not (is_tus_request(request) or request.method == "OPTIONS"):
         return
-    headers[_RESUMABLE] = tus_headers.VERSION
+    headers[tus.TUS_RESUMABLE] = tus.VERSION

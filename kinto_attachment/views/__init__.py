@@ -1,1 +1,15 @@
 """The requests that the plugin answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinto_attachment.views import attachment, default_bucket, files
+
+
+def register(config: Any) -> None:
+    """Add the routes and views. Raises ``ConfigurationError``."""
+    # First, since its path would be taken for a bucket's.
+    default_bucket.register(config)
+    attachment.register(config)
+    files.register(config)

@@ -9,22 +9,24 @@ from kinto.core.authorization import DYNAMIC
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from kinto_attachment.attachments.attach import Attachments
+from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.attachments.authorization import AttachmentContext, valid_context
-from kinto_attachment.attachments.upload import Destination
-from kinto_attachment.database.transactions import release
-from kinto_attachment.errors import refusals
+from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy
+from kinto_attachment.database.transactions import committed, release
+from kinto_attachment.errors import answered
 from kinto_attachment.http import openapi
-from kinto_attachment.http.body import content_length, taken
+from kinto_attachment.http.body import content_length, take_stream
 from kinto_attachment.http.json_object import json_object
-from kinto_attachment.http.multipart import FILE, boundary_of, read_form
+from kinto_attachment.http.multipart import FILE, FilePart, boundary_of, read_form
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.tus import openapi as tus_openapi
 from kinto_attachment.tus import views as tus
+from kinto_attachment.tus.headers import EXPOSED_HEADERS
 
 PATH = "/buckets/{bucket_id}/collections/{collection_id}/records/{id}/attachment"
 
-_CORS_HEADERS = ("Location", "ETag", "Last-Modified", *tus.CORS_HEADERS)
+_CORS_HEADERS = ("Location", "ETag", "Last-Modified", *EXPOSED_HEADERS)
 
 
 def register(config: Any) -> None:
@@ -35,7 +37,7 @@ def register(config: Any) -> None:
         name="attachment",
         path=PATH,
         description="Attach a file to a record, or detach it",
-        factory=AttachmentContext,
+        factory=answered()(AttachmentContext),
     )
     arguments = {"permission": DYNAMIC, "cors_headers": _CORS_HEADERS, "tags": ["Attachments"]}
     service.add_view("POST", post_attachment, operation_id="attach_file", **arguments)
@@ -47,42 +49,51 @@ def register(config: Any) -> None:
     tus.register(config, PATH)
 
 
+@answered()
 def post_attachment(request: Any) -> Any:
-    """Attach the file of a ``multipart/form-data`` body to the record, or begin an upload over
-    several requests."""
-    if tus.is_spoken(request):
+    """Attach the file of a ``multipart/form-data`` body, or create a resumable upload."""
+    if tus.is_tus_request(request):
         return tus.create(request)
     context = valid_context(request)
-    settings = request.registry.attachment_settings
-    limits = settings.for_collection(
-        request.matchdict["bucket_id"], request.matchdict["collection_id"]
-    )
-    Preconditions(request).check(context.current_object)
-    with refusals(), ExitStack() as stack:
-        boundary = boundary_of(request.headers.get("Content-Type"))
-        length = content_length(request.environ)
-        destination = Destination(request.attachment, limits, request.matchdict, length)
-        release(request)
-        upload, fields = read_form(
-            taken(request.environ),
-            length,
-            boundary,
-            lambda part: stack.enter_context(destination.open(part)),
-        )
+    ids = request.matchdict
+    settings, files = request.registry.attachment_settings, request.attachment
+    preconditions = Preconditions(request.headers)
+    preconditions.check(context.current_object)
+    boundary = boundary_of(request.headers.get("Content-Type"))
+    length = content_length(request.environ)
+    policy = UploadPolicy(settings.for_collection(ids["bucket_id"], ids["collection_id"]), ids)
+    policy.check_form_length(length)
+    release(request)
+
+    with ExitStack() as stack:
+
+        def open_file(part: FilePart) -> StagedUpload:
+            return stack.enter_context(StagedUpload(files, policy.accept(part, length)))
+
+        stream = take_stream(request.environ)
+        upload, fields = read_form(stream, length, boundary, open_file)
         body = {name: json_object(name, text) for name, text in fields.items()}
+        body.get("data", {}).pop(FILE, None)
         name, metadata = upload.finish()
-    body.get("data", {}).pop(FILE, None)
-    use_case = Attachments(request, settings, request.attachment)
-    attachment = use_case.attach(name, metadata, body)
-    request.response.headers["Location"] = request.route_url("record-object", **request.matchdict)
+
+    with committed(request):
+        FileChanges.current(files).discard_if_aborted(name)
+        record = RecordAttachment(request, settings, files)
+        attachment = record.attach(name, metadata, body, preconditions)
+    request.response.headers["Location"] = request.route_url("record-object", **ids)
     return attachment
 
 
+@answered()
 def delete_attachment(request: Any) -> Response:
     """Detach the file of the record."""
     valid_context(request)
-    use_case = Attachments(request, request.registry.attachment_settings, request.attachment)
-    use_case.detach(Preconditions(request))
+    preconditions = Preconditions(request.headers)
+    with committed(request):
+        record = RecordAttachment(
+            request, request.registry.attachment_settings, request.attachment
+        )
+        record.detach(preconditions)
     headers = request.response.headers
     return _NoContent(
         status=204,

@@ -1,8 +1,8 @@
 """Uploads through the ``default`` bucket alias, streamed.
 
-Kinto's own view of the alias reads the whole body, to look for an id in it. This one goes before
-it for uploads: it hands the same input stream on to the real bucket's endpoint, and has bucket and
-collection created only once the file is there.
+Kinto's own view of the alias reads the whole body, to look for an id in it. For uploads, this one
+goes before it: it hands the input stream on to the endpoint of the user's own bucket, and has
+bucket and collection created only once the file is stored.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 from kinto.core.utils import build_request
 from kinto.plugins.default_bucket import create_bucket, create_collection
-from pyramid.httpexceptions import HTTPForbidden
 from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.settings import aslist
 
+from kinto_attachment.errors import Forbidden, answered
+
 PLUGIN = "kinto.plugins.default_bucket"
 
-# What a request built by Kinto does not take over from the original one.
+# What build_request() does not copy from the original request.
 _ENVIRON = (
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
@@ -32,15 +33,14 @@ _ENVIRON = (
 
 
 def register(config: Any) -> None:
-    """Add the view, where Kinto's default bucket is enabled.
+    """Add the views if Kinto's default bucket is enabled.
 
-    To be called before the records' own endpoint is added, whose route would take the alias for a
-    bucket.
+    Call it before the endpoint of records is added: that route would take the alias for a bucket.
     """
     settings = config.get_settings()
     if PLUGIN not in aslist(settings["includes"]):
         return
-    # Kinto may come to it only after us; Pyramid includes it once.
+    # Kinto may include it only after this plugin; Pyramid includes it once.
     config.include(PLUGIN)
     prefix = re.escape(f"/{config.route_prefix}")
     segment = "[^/]+"
@@ -62,7 +62,7 @@ def register(config: Any) -> None:
 
 
 def default_bucket_attachment(request: Any) -> Any:
-    """Hand an upload on to the user's own bucket, where bucket and collection are created."""
+    """Hand an upload on to the user's own bucket, which is created if it does not exist."""
     subrequest = _in_own_bucket(request)
     bucket_id = request.default_bucket_id
 
@@ -75,14 +75,14 @@ def default_bucket_attachment(request: Any) -> Any:
 
 
 def default_bucket_upload(request: Any) -> Any:
-    """Hand on what is sent to an upload that has begun: nothing has to be created for it."""
+    """Hand on a request on a resumable upload, whose bucket exists."""
     return request.invoke_subrequest(_in_own_bucket(request))
 
 
+@answered()
 def _in_own_bucket(request: Any) -> Any:
     if request.authenticated_userid is None:
-        # Kinto makes a 401 of it.
-        raise HTTPForbidden()
+        raise Forbidden()
     path = request.path.replace("/buckets/default/", f"/buckets/{request.default_bucket_id}/", 1)
     subrequest = build_request(request, {"method": request.method, "path": path})
     subrequest.through_alias = True
@@ -90,6 +90,6 @@ def _in_own_bucket(request: Any) -> Any:
     for name in _ENVIRON:
         if name in request.environ:
             subrequest.environ[name] = request.environ[name]
-    # The upload is read from the other request; this one does not keep it open.
+    # The stream is the subrequest's to read and to let go of.
     del request.environ["wsgi.input"]
     return subrequest

@@ -1,7 +1,7 @@
-"""The files themselves, served by Kinto: for development and small sites.
+"""Files by their name, served by Kinto itself: for development and small sites.
 
-Only files that the plugin owns are served, as the media type that their record has. Their content
-is somebody's: a browser gets it without the right to run scripts, in an origin of its own.
+Only the plugin's files are served, with the media type that the record has. Anybody may have
+uploaded them: a browser must run no script of theirs, and gives them an origin of their own.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from urllib.parse import urlsplit
 
 from kinto.core.utils import reapply_cors
 from pyramid.exceptions import ConfigurationError
-from pyramid.httpexceptions import HTTPNotFound
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
+from kinto_attachment.errors import UnknownFile, answered
 from kinto_attachment.storage import FileStorage
 
+# https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
 _POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
 
 def register(config: Any) -> None:
-    """Add the route, if ``serve_files`` says so. Raises ``ConfigurationError``."""
+    """Add the route if the setting ``serve_files`` is true. Raises ``ConfigurationError``."""
     settings = config.registry.attachment_settings
     if not settings.serve_files:
         return
@@ -47,7 +48,11 @@ def register(config: Any) -> None:
 
 def get_file(request: Any) -> Response:
     """Answer with a file, or the part of it that ``Range`` asks for (RFC 9110, section 14)."""
-    name = request.matchdict["name"]
+    return reapply_cors(request, _response(request, request.matchdict["name"]))
+
+
+@answered()
+def _response(request: Any, name: str) -> Response:
     files: FileStorage = request.attachment
     registry = request.registry
     references = References(
@@ -55,17 +60,17 @@ def get_file(request: Any) -> Response:
     )
     row = references.file(name)
     if row is None:
-        raise HTTPNotFound()
+        raise UnknownFile()
     try:
         stored = files.stat(name)
     except FileNotFoundError:
-        raise HTTPNotFound() from None
+        raise UnknownFile() from None
     response = _FileResponse(
         app_iter=_Content(files, name),
         conditional_response=True,
         content_length=stored.size,
     )
-    # Of files of earlier versions not everything may be known.
+    # Metadata of files of earlier versions may be incomplete.
     response.headers["Content-Type"] = row["mimetype"] or "application/octet-stream"
     response.etag = row["hash"]
     response.last_modified = stored.modified
@@ -75,7 +80,7 @@ def get_file(request: Any) -> Response:
     sandbox = "" if row["mimetype"] == "application/pdf" else "; sandbox"
     response.headers["Content-Security-Policy"] = f"{_POLICY}{sandbox}"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    return reapply_cors(request, response)
+    return response
 
 
 class _Content:
@@ -89,12 +94,12 @@ class _Content:
         return self._files.read(self._name)
 
     def app_iter_range(self, start: int, stop: int | None) -> Iterator[bytes]:
-        """What WebOb calls for a range of the bytes."""
+        """Return what WebOb sends for a range."""
         return self._files.read(self._name, start, stop)
 
 
 class _FileResponse(Response):
     @property
     def body(self) -> bytes:
-        """Nothing: Kinto measures the body of every response, and would hold the whole file."""
+        """Nothing: Kinto measures the body of every response, and would load the whole file."""
         return b""

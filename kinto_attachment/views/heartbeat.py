@@ -1,4 +1,4 @@
-"""Whether files can be stored: what ``__heartbeat__`` says of ``attachments``."""
+"""The check of ``__heartbeat__``: whether files can be stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pyramid.settings import asbool
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -15,21 +15,21 @@ _CONTENT = b"Heartbeat of kinto-attachment."
 
 
 def heartbeat(request: Any) -> bool:
-    """Write a small file, read it back, and delete it; a read-only server does not try."""
+    """Write a small file, read it back, and delete it. A read-only server passes without."""
     if asbool(request.registry.settings["readonly"]):
         return True
-    storage = request.attachment
+    files: FileStorage = request.attachment
     try:
-        staged = storage.stage("heartbeat.txt", content_type="text/plain")
+        staged = files.stage(NewFile("heartbeat.txt", content_type="text/plain"))
         try:
             staged.write(_CONTENT)
             name = staged.finish()
         finally:
             staged.discard()
         try:
-            return b"".join(storage.read(name)) == _CONTENT
+            return b"".join(files.read(name)) == _CONTENT
         finally:
-            storage.delete(name)
+            files.delete(name)
     except (StorageUnavailable, FileNotFoundError):
         logger.exception("The file storage does not work.")
         return False

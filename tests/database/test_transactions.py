@@ -11,7 +11,7 @@ import transaction
 from kinto.core.storage.exceptions import BackendError
 
 from kinto_attachment.attachments.file_changes import FileChanges
-from kinto_attachment.database.transactions import release, short
+from kinto_attachment.database.transactions import _own_transaction, release
 from kinto_attachment.storage import StorageUnavailable
 
 
@@ -191,5 +191,5 @@ def test_a_transaction_that_is_released_holds_nothing(storage):
 def test_a_short_transaction_that_does_not_commit(storage):
     lost = sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
 
-    with pytest.raises(BackendError), short(transaction.manager):
+    with pytest.raises(BackendError), _own_transaction(transaction.manager):
         transaction.get().join(Database(lost))

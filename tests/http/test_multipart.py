@@ -7,7 +7,7 @@ from io import BytesIO
 
 import pytest
 
-from kinto_attachment.http.body import ConnectionLost
+from kinto_attachment.errors import ConnectionLost
 from kinto_attachment.http.multipart import read_form
 from tests.support.forms import BOUNDARY, field_part, file_part, form
 

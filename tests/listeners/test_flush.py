@@ -14,7 +14,7 @@ from kinto.events import ServerFlushed
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.tus.store import UnfinishedUploads
+from kinto_attachment.tus.store import UploadStore
 from tests.support.tus import begin
 
 PLUGINS = "kinto.plugins.default_bucket kinto.plugins.flush kinto_attachment"
@@ -161,7 +161,7 @@ def test_unfinished_uploads_go_as_well(record):
 def test_a_file_that_is_complete_but_not_attached_yet_goes(record):
     begin(record).patch(0, b"half")
     (record.folder / "complete.txt").write_bytes(b"complete")
-    rows = UnfinishedUploads(record.app.registry.storage)
+    rows = UploadStore(record.app.registry.storage)
     [upload] = rows.below("*")
     rows.save(replace(upload, name="complete.txt"))
     transaction.commit()

@@ -9,7 +9,7 @@ import pytest
 from docutils.core import publish_doctree
 from pyramid_storage.extensions import GROUPS
 
-from kinto_attachment.settings.schema import DEFINITIONS
+from kinto_attachment.settings.schema import SCHEMA
 
 README = (Path(__file__).parents[2] / "README.rst").read_text()
 # Without the table of settings under another name: those of one bucket or collection.
@@ -20,14 +20,14 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.name)
+@pytest.mark.parametrize("definition", SCHEMA, ids=lambda definition: definition.name)
 def test_every_setting_is_in_the_readme(definition):
     assert definition.name in NAMED
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_every_setting_in_the_readme_exists(name):
-    assert name in {definition.name for definition in DEFINITIONS}
+    assert name in {definition.name for definition in SCHEMA}
 
 
 def rows():
@@ -39,7 +39,7 @@ def rows():
 
 
 def test_every_default_is_in_the_readme():
-    defaults = {item.name: item.default or "" for item in DEFINITIONS}
+    defaults = {item.name: item.default or "" for item in SCHEMA}
     for first, default in rows():
         names = re.findall(r"kinto\.attachment\.([a-z0-9_.]+)", first)
         expected = {defaults[name] for name in names}
@@ -52,7 +52,7 @@ def test_the_settings_by_collection_are_marked():
     marked = {first for first, _ in rows() if "[#resources]_" in first}
     names = {name for first in marked for name in re.findall(r"attachment\.([a-z_]+)", first)}
 
-    assert names == {item.name for item in DEFINITIONS if item.by_collection}
+    assert names == {item.name for item in SCHEMA if item.by_collection}
 
 
 @pytest.mark.parametrize("group", sorted(GROUPS))

@@ -9,9 +9,9 @@ from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
 
 from kinto_attachment.settings import Settings
-from kinto_attachment.settings.schema import DEFINITIONS
-from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.s3 import S3Options, S3Storage
+from kinto_attachment.settings.schema import SCHEMA
+from kinto_attachment.storage import open_storage
+from kinto_attachment.storage.options import LocalOptions, S3Options
 
 
 def read(settings=None, **attachment):
@@ -25,7 +25,7 @@ def read(settings=None, **attachment):
 
 def read_s3(**aws):
     options = {f"aws.{name}": value for name, value in {"bucket": "files", **aws}.items()}
-    return read(base_path="", **options).stored_in
+    return read(base_path="", **options).storage
 
 
 def stopped(message, **given):
@@ -60,11 +60,6 @@ def test_a_length_of_time_that_cannot_be_right(value):
     stopped("kinto.attachment.uploads.expires should be ", **{"uploads.expires": value})
 
 
-def test_the_storage_is_the_one_that_is_configured():
-    assert isinstance(read().storage(), LocalStorage)
-    assert isinstance(read(base_path="", **{"aws.bucket": "files"}).storage(), S3Storage)
-
-
 def test_no_storage():
     stopped("does not know where to store files", base_path="")
 
@@ -83,7 +78,7 @@ def test_two_names_for_the_bucket():
 
 @pytest.mark.parametrize("name", ["bucket", "bucket_name"])
 def test_either_name_for_the_bucket(name):
-    assert read(base_path="", **{f"aws.{name}": "files"}).stored_in == S3Options(bucket="files")
+    assert read(base_path="", **{f"aws.{name}": "files"}).storage == S3Options(bucket="files")
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
@@ -95,7 +90,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
 def test_a_relative_folder_stays_where_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert read(base_path="files").stored_in == str(tmp_path / "files")
+    assert read(base_path="files").storage == LocalOptions(str(tmp_path / "files"))
 
 
 def test_every_option_of_s3():
@@ -150,7 +145,7 @@ def test_text_that_looks_like_json_stays_text(value):
 def test_values_that_kinto_read_from_the_environment(value, expected):
     settings = {"attachment.aws.bucket": value, "kinto.attachment.aws.bucket": "overridden"}
 
-    assert Settings.from_kinto(settings).stored_in == S3Options(bucket=expected)
+    assert Settings.from_kinto(settings).storage == S3Options(bucket=expected)
 
 
 @pytest.mark.parametrize("value", ["https://a.org/f", "https://a.org/f/", "/files", "//a.org/f"])
@@ -252,7 +247,7 @@ def test_patterns_that_are_no_name(value):
 def test_extensions_are_groups_and_extensions(value, allowed, refused):
     extensions = read(extensions=value).for_collection("b", "c").extensions
 
-    storage = read().storage()
+    storage = open_storage(LocalOptions("/tmp/files"))
     for name in allowed + refused:
         is_allowed = not extensions or storage.filename_allowed(f"file.{name}", extensions)
         assert is_allowed == (name in allowed)
@@ -302,9 +297,9 @@ def test_an_unknown_acl():
 
 
 def test_the_name_of_the_setting_in_version_0_4():
-    assert read({"kinto.keep_old_files": "true"}).everywhere.keep_old_files is True
-    assert read({"kinto.keep_old_files": "yes"}).everywhere.keep_old_files is True
-    assert read({"kinto.keep_old_files": "true"}, keep_old_files="1").everywhere.keep_old_files
+    assert read({"kinto.keep_old_files": "true"}).defaults.keep_old_files is True
+    assert read({"kinto.keep_old_files": "yes"}).defaults.keep_old_files is True
+    assert read({"kinto.keep_old_files": "true"}, keep_old_files="1").defaults.keep_old_files
 
 
 def test_both_names_contradict_each_other():
@@ -340,7 +335,7 @@ def test_the_nearest_settings_hold():
 
 
 def test_every_setting_by_collection():
-    names = [item.name for item in DEFINITIONS if item.by_collection]
+    names = [item.name for item in SCHEMA if item.by_collection]
 
     assert sorted(names) == [
         "extensions",
@@ -351,7 +346,7 @@ def test_every_setting_by_collection():
         "mimetypes",
         "randomize",
     ]
-    defaults = {item.name: item.default for item in DEFINITIONS}
+    defaults = {item.name: item.default for item in SCHEMA}
     for name in names:
         read(**{f"resources.b.{name}": defaults[name], f"resources.b.c.{name}": defaults[name]})
 

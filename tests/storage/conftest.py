@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage import FileStorage, NewFile
 from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.s3 import S3Options, S3Storage
+from kinto_attachment.storage.options import S3Options
+from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
 from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
 from tests.support.storage_faults import Faults, Fuse, disk_fails, s3_fails
@@ -54,7 +55,7 @@ class Backend:
 
     def store(self, content: bytes, filename: str = "a.txt", **options: Any) -> str:
         """Store a file in one go; return its name."""
-        staged = self.storage.stage(filename, **options)
+        staged = self.storage.stage(NewFile(filename, **options))
         staged.write(content)
         return staged.finish()
 

@@ -17,7 +17,7 @@ import pytest
 from pyramid_storage.exceptions import FileNotAllowed
 from pyramid_storage.interfaces import IFileStorage
 
-from kinto_attachment.storage import FileStorage, StorageUnavailable, StoredFile
+from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable, StoredFile
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import BASE_URL, Backend, random_bytes
 
@@ -56,7 +56,7 @@ NAMES_THAT_ESCAPE = [
 @pytest.mark.parametrize("randomize", [True, False])
 def test_what_was_written_is_what_is_read(backend: Backend, size: int, randomize: bool) -> None:
     content = random_bytes(size)
-    staged = backend.storage.stage("a.txt", randomize=randomize)
+    staged = backend.storage.stage(NewFile("a.txt", randomize=randomize))
     for start in range(0, size, 1_000_003):
         staged.write(content[start : start + 1_000_003])
     name = staged.finish()
@@ -65,7 +65,7 @@ def test_what_was_written_is_what_is_read(backend: Backend, size: int, randomize
 
 
 def test_chunks_may_be_empty_and_of_any_bytes_like_kind(backend: Backend) -> None:
-    staged = backend.storage.stage("a.txt")
+    staged = backend.storage.stage(NewFile("a.txt"))
     for chunk in (b"", b"one ", b"", bytearray(b"two "), memoryview(b"three")):
         staged.write(chunk)
     assert backend.content(staged.finish()) == b"one two three"
@@ -102,7 +102,7 @@ def test_a_file_is_stored_in_its_folder(backend: Backend) -> None:
 def test_a_folder_outside_of_the_storage_is_refused(backend: Backend) -> None:
     for folder in ("..", "a/../b", ".", "a\0b"):
         with pytest.raises(ValueError, match="not a folder"):
-            backend.storage.stage("a.txt", folder=folder)
+            backend.storage.stage(NewFile("a.txt", folder=folder))
     assert backend.everything() == []
 
 
@@ -154,7 +154,7 @@ def test_files_that_finish_at_once_under_one_name_are_all_kept(
     barrier = threading.Barrier(count)
 
     def store(content: bytes) -> str:
-        staged = backend.storage.stage("a.txt", folder="f", randomize=False)
+        staged = backend.storage.stage(NewFile("a.txt", folder="f", randomize=False))
         staged.write(content)
         barrier.wait()
         return staged.finish()
@@ -167,7 +167,7 @@ def test_files_that_finish_at_once_under_one_name_are_all_kept(
 
 
 def test_nobody_sees_a_file_before_it_is_finished(backend: Backend) -> None:
-    staged = backend.storage.stage("a.txt", randomize=False)
+    staged = backend.storage.stage(NewFile("a.txt", randomize=False))
     staged.write(b"content")
     assert not backend.storage.exists("a.txt")
     with pytest.raises(FileNotFoundError):
@@ -179,14 +179,14 @@ def test_nobody_sees_a_file_before_it_is_finished(backend: Backend) -> None:
 @pytest.mark.parametrize("randomize", [True, False])
 @pytest.mark.parametrize("size", [0, 10, 2 * MIN_PART_SIZE + 1])
 def test_discard_leaves_nothing(backend: Backend, size: int, randomize: bool) -> None:
-    staged = backend.storage.stage("a.txt", folder="f", randomize=randomize)
+    staged = backend.storage.stage(NewFile("a.txt", folder="f", randomize=randomize))
     staged.write(random_bytes(size))
     staged.discard()
     assert backend.everything() == []
 
 
 def test_discard_may_be_repeated(backend: Backend) -> None:
-    staged = backend.storage.stage("a.txt")
+    staged = backend.storage.stage(NewFile("a.txt"))
     staged.discard()
     staged.discard()
     assert backend.everything() == []
@@ -194,7 +194,7 @@ def test_discard_may_be_repeated(backend: Backend) -> None:
 
 @pytest.mark.parametrize("size", [10, MIN_PART_SIZE + 1])
 def test_discard_does_nothing_to_a_finished_file(backend: Backend, size: int) -> None:
-    staged = backend.storage.stage("a.txt", randomize=False)
+    staged = backend.storage.stage(NewFile("a.txt", randomize=False))
     staged.write(random_bytes(size))
     name = staged.finish()
     staged.discard()
@@ -202,7 +202,7 @@ def test_discard_does_nothing_to_a_finished_file(backend: Backend, size: int) ->
 
 
 def test_a_discarded_file_takes_nothing_more(backend: Backend) -> None:
-    staged = backend.storage.stage("a.txt")
+    staged = backend.storage.stage(NewFile("a.txt"))
     staged.discard()
     with pytest.raises(ValueError, match="finished or discarded"):
         staged.write(b"x")
@@ -211,7 +211,7 @@ def test_a_discarded_file_takes_nothing_more(backend: Backend) -> None:
 
 
 def test_a_finished_file_takes_nothing_more(backend: Backend) -> None:
-    staged = backend.storage.stage("a.txt")
+    staged = backend.storage.stage(NewFile("a.txt"))
     name = staged.finish()
     with pytest.raises(ValueError, match="finished or discarded"):
         staged.write(b"x")
@@ -227,7 +227,7 @@ def test_nothing_of_an_upload_waits_for_the_garbage_collector(
 ) -> None:
     gc.disable()
     try:
-        staged = backend.storage.stage("a.txt")
+        staged = backend.storage.stage(NewFile("a.txt"))
         staged.write(random_bytes(size))
         getattr(staged, end)()
         gone = weakref.ref(staged)
@@ -427,7 +427,7 @@ def test_kinto_can_wrap_every_method_to_measure_it(storage: FileStorage) -> None
         method = getattr(storage, name)
         if not name.startswith("_") and hasattr(method, "__self__"):
             setattr(storage, name, wrapped(method))
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     staged.write(b"x")
     assert b"".join(storage.read(staged.finish())) == b"x"
     assert calls == ["stage", "read"]
@@ -528,7 +528,7 @@ def test_extension_and_field_can_be_asked_as_well(storage: Any) -> None:
 def test_an_interrupted_write_leaves_nothing(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    staged = backend.storage.stage("a.txt")
+    staged = backend.storage.stage(NewFile("a.txt"))
     staged.write(random_bytes(MIN_PART_SIZE + 1))
 
     def interrupted(chunk: bytes) -> None:
@@ -543,7 +543,7 @@ def test_an_interrupted_write_leaves_nothing(
 def test_discard_never_raises(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    staged = backend.storage.stage("a.txt")
+    staged = backend.storage.stage(NewFile("a.txt"))
     discard = staged._discard
 
     def broken() -> None:

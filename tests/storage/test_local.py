@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from tests.storage.conftest import open_files
 from tests.support.servers.privileges import as_a_user_like_others
@@ -54,7 +54,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 def store(storage: LocalStorage, content: bytes = b"content", **options: Any) -> str:
-    staged = storage.stage("a.txt", **{"randomize": False, **options})
+    staged = storage.stage(NewFile("a.txt", **{"randomize": False, **options}))
     staged.write(content)
     return staged.finish()
 
@@ -99,6 +99,13 @@ def test_pyramid_storage_can_make_it_from_settings(tmp_path: Path) -> None:
     assert not storage.filename_allowed("a.txt")
 
 
+def test_an_acl_is_refused(storage: LocalStorage, root: Path) -> None:
+    for start in (storage.stage, storage.create):
+        with pytest.raises(TypeError, match="have no acl"):
+            start(NewFile("a.txt", acl="private"))
+    assert everything(root) == []
+
+
 def test_the_mode_is_what_the_umask_leaves(storage: LocalStorage, root: Path) -> None:
     before = os.umask(UMASK)
     try:
@@ -110,7 +117,7 @@ def test_the_mode_is_what_the_umask_leaves(storage: LocalStorage, root: Path) ->
 
 
 def test_a_staged_file_is_hidden_in_the_base_path(storage: LocalStorage, root: Path) -> None:
-    staged = storage.stage("a.txt", folder="f", randomize=False)
+    staged = storage.stage(NewFile("a.txt", folder="f", randomize=False))
     staged.write(b"content")
     (part,) = everything(root)
     assert part.startswith(".")
@@ -130,7 +137,7 @@ def test_a_leftover_part_can_be_deleted(storage: LocalStorage, root: Path) -> No
 
 def test_no_descriptor_stays_open(storage: LocalStorage, root: Path) -> None:
     name = store(storage)
-    storage.stage("b.txt").discard()
+    storage.stage(NewFile("b.txt")).discard()
     list(storage.read(name))
     unfinished = storage.read(name)
     next(unfinished)
@@ -156,7 +163,7 @@ def test_file_and_folders_are_synced_before_finish_returns(
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", spy)
-    staged = storage.stage("a.txt", folder="f/g", randomize=False)
+    staged = storage.stage(NewFile("a.txt", folder="f/g", randomize=False))
     assert [path for path, _ in synced] == ["."]  # "files" is new there
     (part,) = everything(root)
     staged.write(b"content")
@@ -174,9 +181,9 @@ def test_file_and_folders_are_synced_before_finish_returns(
 def test_a_process_killed_by_the_kernel_leaves_a_part_and_nothing_else(root: Path) -> None:
     script = f"""
 import os, signal
+from kinto_attachment.storage import NewFile
 from kinto_attachment.storage.local import LocalStorage
-from tests.storage.conftest import open_files
-staged = LocalStorage({str(root)!r}).stage("a.txt", folder="f", randomize=False)
+staged = LocalStorage({str(root)!r}).stage(NewFile("a.txt", folder="f", randomize=False))
 staged.write(b"content")
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -189,7 +196,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_full_disk_is_reported_and_freed(mounted: Callable[[str], Path]) -> None:
     root = mounted("size=1m")
     storage = LocalStorage(root)
-    staged = storage.stage("a.txt", folder="f")
+    staged = storage.stage(NewFile("a.txt", folder="f"))
     with pytest.raises(StorageUnavailable, match="No space left on device") as caught:
         staged.write(bytes(2 * 1024 * 1024))
     assert isinstance(caught.value.__cause__, OSError)
@@ -201,7 +208,7 @@ def test_a_full_disk_is_reported_and_freed(mounted: Callable[[str], Path]) -> No
 def test_a_write_that_fails_discards_the_file(
     storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     staged.write(b"x")
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", failing(errno.ENOSPC))
@@ -216,7 +223,7 @@ def test_a_write_that_takes_less_goes_on(
     storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = os.write
-    staged = storage.stage("a.txt", randomize=False)
+    staged = storage.stage(NewFile("a.txt", randomize=False))
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
         staged.write(b"0123456789")
@@ -227,16 +234,17 @@ def test_a_write_that_takes_less_goes_on(
 def test_a_read_only_disk_is_reported(mounted: Callable[[str], Path]) -> None:
     root = mounted("ro")
     with pytest.raises(StorageUnavailable, match="Read-only file system"):
-        LocalStorage(root).stage("a.txt")
+        LocalStorage(root).stage(NewFile("a.txt"))
     with pytest.raises(StorageUnavailable, match="Read-only file system"):
-        LocalStorage(root / "folder").stage("a.txt")
+        LocalStorage(root / "folder").stage(NewFile("a.txt"))
 
 
 def test_a_read_only_folder_is_reported(root: Path) -> None:
     root.mkdir(mode=0o555)
     program = (
-        "import sys; from kinto_attachment.storage.local import LocalStorage;"
-        "LocalStorage(sys.argv[1]).stage('a.txt')"
+        "import sys; from kinto_attachment.storage import NewFile;"
+        "from kinto_attachment.storage.local import LocalStorage;"
+        "LocalStorage(sys.argv[1]).stage(NewFile('a.txt'))"
     )
     command = [*as_a_user_like_others(), sys.executable, "-c", program, str(root)]
 
@@ -251,11 +259,11 @@ def test_a_file_in_the_place_of_base_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     storage = LocalStorage(tmp_path / "file")
     with pytest.raises(StorageUnavailable, match="Not a directory"):
-        storage.stage("a.txt")
+        storage.stage(NewFile("a.txt"))
     with pytest.raises(StorageUnavailable, match="Not a directory"):
         list(storage.list())
     with pytest.raises(StorageUnavailable, match="Not a directory"):
-        LocalStorage(tmp_path / "file" / "folder").stage("a.txt")
+        LocalStorage(tmp_path / "file" / "folder").stage(NewFile("a.txt"))
 
 
 def test_a_file_in_the_place_of_a_folder_is_reported(storage: LocalStorage, root: Path) -> None:
@@ -285,7 +293,7 @@ def test_a_disk_that_fails_when_folders_are_synced_leaves_nothing(
         fsync(fd)
 
     root.mkdir()
-    staged = storage.stage("a.txt", randomize=False)
+    staged = storage.stage(NewFile("a.txt", randomize=False))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail_for_folders)
         with pytest.raises(StorageUnavailable, match="Input/output error"):
@@ -297,7 +305,7 @@ def test_a_disk_that_fails_when_folders_are_synced_leaves_nothing(
 def test_a_disk_without_hard_links_is_reported(
     storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "hardlink_to", failing(errno.EPERM))
         with pytest.raises(StorageUnavailable, match="Operation not permitted"):
@@ -311,7 +319,7 @@ def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", failing(errno.EIO))
         staged.discard()
@@ -321,7 +329,7 @@ def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
 
 
 def test_a_part_that_somebody_removed_fails_the_upload(storage: LocalStorage, root: Path) -> None:
-    staged = storage.stage("a.txt", folder="f")
+    staged = storage.stage(NewFile("a.txt", folder="f"))
     for part in everything(root):
         (root / part).unlink()
     with pytest.raises(StorageUnavailable, match="No such file"):
@@ -452,11 +460,11 @@ def test_a_name_that_is_not_utf_8_can_be_listed_and_deleted(
 
 def test_two_processes_keep_apart(root: Path) -> None:
     script = f"""
+from kinto_attachment.storage import NewFile
 from kinto_attachment.storage.local import LocalStorage
-from tests.storage.conftest import open_files
 storage = LocalStorage({str(root)!r})
 for _ in range(50):
-    staged = storage.stage("a.txt", folder="f", randomize=False)
+    staged = storage.stage(NewFile("a.txt", folder="f", randomize=False))
     staged.write(b"x")
     staged.finish()
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import Backend, random_bytes
 from tests.support.storage_faults import Fuse
@@ -28,7 +28,7 @@ class Upload:
 
     def __init__(self, backend: Backend, filename: str = "a.txt", **options: Any) -> None:
         self._backend = backend
-        self.state = saved(backend.storage.create(filename, **options))
+        self.state = saved(backend.storage.create(NewFile(filename, **options)))
 
     def resume(self, state: Any = None) -> Any:
         return self._backend.make().resume(state or self.state)
@@ -175,7 +175,7 @@ def test_the_name_is_that_of_a_staged_file(backend: Backend) -> None:
     assert len(name) == 40
     assert name.endswith(".jpg")
     with pytest.raises(ValueError, match="not a folder"):
-        backend.storage.create("a.txt", folder="..")
+        backend.storage.create(NewFile("a.txt", folder=".."))
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
@@ -384,7 +384,7 @@ def test_a_storage_that_fails_in_create_is_reported(
         fuse = Fuse(steps, done=done)
         with backend.fails(fuse):
             try:
-                state = backend.storage.create("a.txt", size=size, randomize=False)
+                state = backend.storage.create(NewFile("a.txt", size=size, randomize=False))
             except StorageUnavailable:
                 continue
         assert not fuse.blown
@@ -552,22 +552,22 @@ def test_nothing_of_a_request_waits_for_the_garbage_collector(
         gc.enable()
 
 
-# Leftovers.
+# What an unfinished file uses.
 
 
 @pytest.mark.parametrize("announced", [None, 100 * MIB])
-def test_what_a_state_needs_is_told_from_leftovers(
+def test_what_an_unfinished_file_uses_is_known(
     backend: Backend, randomize: bool, announced: int | None
 ) -> None:
     storage = backend.storage
     upload = Upload(backend, randomize=randomize, size=announced)
     for _ in range(4):
-        needed = storage.needed(upload.state)
-        assert {file.name for file in storage.list()} <= needed
-        assert {upload.id for upload in storage.incomplete()} <= needed
+        used = storage.used_by(upload.state)
+        assert {file.name for file in storage.list()} <= used
+        assert {upload.id for upload in storage.incomplete()} <= used
         upload.send(random_bytes(3 * MIB))
     others = Upload(backend).state
-    assert storage.needed(others).isdisjoint(storage.needed(upload.state))
+    assert storage.used_by(others).isdisjoint(storage.used_by(upload.state))
 
 
 def test_what_is_incomplete_can_be_aborted(backend: Backend) -> None:
@@ -593,5 +593,5 @@ def test_the_state_of_another_storage_is_of_no_use(backend: Backend) -> None:
     ):
         with pytest.raises(FileNotFoundError):
             backend.storage.resume(state)
-        assert backend.storage.needed(state) == frozenset()
+        assert backend.storage.used_by(state) == frozenset()
         backend.storage.cancel(state)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.local.staged import PartFile
+from kinto_attachment.storage.local.hidden_file import HiddenFile
 from tests.storage.conftest import open_files
 
 
@@ -31,7 +31,7 @@ def everything(root: Path) -> list[str]:
 
 def send(storage: LocalStorage, content: bytes, **options: Any) -> Any:
     """Start a file, and let one request send ``content``. Returns the state."""
-    state = storage.create("a.txt", **options)
+    state = storage.create(NewFile("a.txt", **options))
     file = storage.resume(state)
     file.write(content)
     state = file.checkpoint()
@@ -42,7 +42,7 @@ def send(storage: LocalStorage, content: bytes, **options: Any) -> Any:
 def finish_and_die(storage: LocalStorage, state: Any, content: bytes = b"") -> None:
     """Leave what a process leaves that is killed after the file got its visible name."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PartFile, "remove", lambda part: None)
+        patch.setattr(HiddenFile, "remove", lambda file: None)
         file = storage.resume(state)
         file.write(content)
         file.finish()
@@ -51,11 +51,11 @@ def finish_and_die(storage: LocalStorage, state: Any, content: bytes = b"") -> N
 def test_the_file_is_hidden_in_the_base_path_from_the_start(
     storage: LocalStorage, root: Path
 ) -> None:
-    state = storage.create("a.txt", folder="f")
+    state = storage.create(NewFile("a.txt", folder="f"))
     (part,) = everything(root)
     assert part.startswith(".")
     assert part.endswith(".part")
-    assert storage.needed(state) == {part}
+    assert storage.used_by(state) == {part}
 
 
 def test_a_checkpoint_is_synced_and_the_new_file_is_durable(
@@ -71,7 +71,7 @@ def test_a_checkpoint_is_synced_and_the_new_file_is_durable(
 
     root.mkdir()
     monkeypatch.setattr(os, "fsync", spy)
-    state = storage.create("a.txt")
+    state = storage.create(NewFile("a.txt"))
     assert synced == [("files", None)]
     file = storage.resume(state)
     file.write(b"content")

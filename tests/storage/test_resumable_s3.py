@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.resumable import PartSizes
@@ -31,7 +31,7 @@ MakeFaults = Callable[[S3Storage], Faults]
 def send(storage: S3Storage, content: bytes, state: Any = None, **options: Any) -> Any:
     """Let one request send ``content`` to a new file, or to that of ``state``. Returns the
     state."""
-    file = storage.resume(state or storage.create("a.txt", **options))
+    file = storage.resume(state or storage.create(NewFile("a.txt", **options)))
     file.write(content)
     state = file.checkpoint()
     file.close()
@@ -57,7 +57,7 @@ def part_sizes(faults: Faults) -> list[int]:
     return [int(request.headers["Content-Length"]) for request in sent]
 
 
-# Parts and tails.
+# Parts.
 
 
 def test_a_small_file_needs_no_multipart_upload(
@@ -88,7 +88,7 @@ def test_all_parts_but_the_last_have_one_size_wherever_requests_end(
 def test_parts_are_as_large_as_ten_thousand_of_them_need(make_s3: MakeS3, moto: S3Server) -> None:
     storage = make_s3(moto)
     for size, part_size in [(10, 5 * MIB), (50_001 * MIB, 5 * MIB + 105), (10**18, 64 * MIB)]:
-        state = storage.create("a.txt", size=size)
+        state = storage.create(NewFile("a.txt", size=size))
         assert state["part_size"] == part_size
         storage.cancel(state)
 
@@ -107,10 +107,10 @@ def test_where_a_part_begins_follows_from_its_number(fixed: int | None) -> None:
     sizes = PartSizes(fixed)
     start = 0
     for number in range(1, 10_001):
-        assert sizes.cut(start) == (number - 1, 0)
-        assert sizes.cut(start + 1) == (number - 1, 1)
+        assert sizes.split(start) == (number - 1, 0)
+        assert sizes.split(start + 1) == (number - 1, 1)
         start += sizes.size(number)
-        assert sizes.cut(start - 1) == (number - 1, sizes.size(number) - 1)
+        assert sizes.split(start - 1) == (number - 1, sizes.size(number) - 1)
 
 
 def test_parts_of_a_file_without_a_size_grow(
@@ -128,7 +128,7 @@ def test_parts_of_a_file_without_a_size_grow(
 
 def test_the_multipart_upload_is_known_from_the_start(make_s3: MakeS3, server: S3Server) -> None:
     storage = make_s3(server)
-    state = storage.create("a.txt", size=LARGE)
+    state = storage.create(NewFile("a.txt", size=LARGE))
     assert server.uploads() == [(state["name"], state["upload_id"])]
     send(storage, random_bytes(LARGE), state)
     # The process died, and its state was not saved: the next one goes on with the same upload.
@@ -137,18 +137,18 @@ def test_the_multipart_upload_is_known_from_the_start(make_s3: MakeS3, server: S
     storage.cancel(state)
 
 
-def test_the_tail_is_hidden_and_private(make_s3: MakeS3, moto: S3Server) -> None:
+def test_an_incomplete_part_is_hidden_and_private(make_s3: MakeS3, moto: S3Server) -> None:
     storage = make_s3(moto)
     state = send(storage, b"content", size=LARGE)
-    (tail,) = moto.keys()
-    assert tail.startswith(".")
-    assert tail.endswith(".part")
-    grants = moto.admin.get_object_acl(Bucket=moto.bucket, Key=tail)["Grants"]
+    (part,) = moto.keys()
+    assert part.startswith(".")
+    assert part.endswith(".part")
+    grants = moto.admin.get_object_acl(Bucket=moto.bucket, Key=part)["Grants"]
     assert not any(grant["Grantee"]["Type"] == "Group" for grant in grants)
     storage.cancel(state)
 
 
-def test_a_tail_that_cannot_be_removed_is_removed_later(
+def test_an_incomplete_part_that_cannot_be_removed_is_removed_later(
     make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = make_s3(moto)
@@ -156,7 +156,7 @@ def test_a_tail_that_cannot_be_removed_is_removed_later(
     state = None
     for _ in range(3):
         state = send(storage, random_bytes(6 * MIB), state, size=100 * MIB)
-    assert "Could not remove a tail entirely" in caplog.text
+    assert "Could not remove an incomplete part entirely" in caplog.text
     assert len(moto.keys()) == 3
     state = send(storage, b"x", state)
     assert len(moto.keys()) == 1
@@ -205,7 +205,7 @@ def test_every_page_of_what_s3_lists_is_read(
 
 def test_an_upload_tells_when_it_was_started(make_s3: MakeS3, seaweedfs: S3Server) -> None:
     storage = make_s3(seaweedfs)
-    state = storage.create("a.txt", size=LARGE)
+    state = storage.create(NewFile("a.txt", size=LARGE))
     (upload,) = storage.incomplete()
     assert (upload.name, upload.id) == (state["name"], state["upload_id"])
     assert abs(datetime.now(timezone.utc) - upload.started) < timedelta(minutes=1)
@@ -218,9 +218,9 @@ def test_a_bucket_that_is_gone_is_not_a_file_that_is_gone(
     storage = make_s3(server)
     missing = make_s3(server, bucket="missing")
     small, large = send(storage, b"x"), send(storage, random_bytes(LARGE))
-    new = storage.create("a.txt", randomize=False)
+    new = storage.create(NewFile("a.txt", randomize=False))
     for use in (
-        lambda: missing.create("a.txt"),
+        lambda: missing.create(NewFile("a.txt")),
         lambda: missing.resume(new),
         lambda: missing.resume(small),
         lambda: missing.resume(large),
@@ -269,7 +269,7 @@ def test_a_part_that_is_sent_again_takes_the_place_of_the_first_one(
     make_s3: MakeS3, server: S3Server
 ) -> None:
     storage = make_s3(server)
-    state = storage.create("a.txt", size=4 * MIN_PART_SIZE)
+    state = storage.create(NewFile("a.txt", size=4 * MIN_PART_SIZE))
     first, second = random_bytes(3 * MIN_PART_SIZE), random_bytes(3 * MIN_PART_SIZE)[::-1]
     for killed in (first, second, first):
         send(storage, killed, state)
@@ -402,6 +402,7 @@ def test_what_s3_refuses_is_reported_and_the_state_is_still_good(
 MEASURE_MEMORY = """
 import re, sys, threading
 from pathlib import Path
+from kinto_attachment.storage import NewFile
 from tests.storage.conftest import storage_of
 
 MIB = 1024 * 1024
@@ -421,10 +422,10 @@ def send(state, count):
 
 storage = storage_of(*arguments)
 chunk = bytes(64 * 1024)
-storage.resume(send(storage.create("warm.bin"), 100)).finish()
+storage.resume(send(storage.create(NewFile("warm.bin")), 100)).finish()
 idle = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-state = storage.create("large.bin", size=int(megabytes) * MIB)
+state = storage.create(NewFile("large.bin", size=int(megabytes) * MIB))
 for _ in range(int(megabytes) // 13):
     state = send(state, 13 * 16)
 file = storage.resume(state)

@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from kinto_attachment.storage import StorageUnavailable
-from kinto_attachment.storage.s3 import S3Options, S3Storage
+from kinto_attachment.storage import NewFile, StorageUnavailable
+from kinto_attachment.storage.options import S3Options
+from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
-from kinto_attachment.storage.s3 import requests as s3_requests
-from kinto_attachment.storage.s3 import staged as s3_upload
+from kinto_attachment.storage.s3 import staged as s3_staged
+from kinto_attachment.storage.s3 import upload as s3_upload
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import random_bytes, s3_storage
 from tests.support.servers.ports import free_port
@@ -40,7 +41,7 @@ MakeFaults = Callable[[S3Storage], Faults]
 
 
 def store(storage: S3Storage, content: bytes = b"content", name: str = "a.txt", **kw: Any) -> str:
-    staged = storage.stage(name, **{"randomize": False, **kw})
+    staged = storage.stage(NewFile(name, **{"randomize": False, **kw}))
     staged.write(content)
     return staged.finish()
 
@@ -170,7 +171,7 @@ def test_without_any_keys_the_storage_is_unavailable(
 def test_options_of_which_no_client_can_be_made() -> None:
     storage = S3Storage(S3Options("files", endpoint_url="not a url"))
     with pytest.raises(StorageUnavailable, match="cannot make a client for bucket 'files'"):
-        storage.stage("a.txt").finish()
+        storage.stage(NewFile("a.txt")).finish()
 
 
 def test_wrong_keys_are_reported(make_s3: MakeS3, seaweedfs: S3Server) -> None:
@@ -209,7 +210,7 @@ def test_a_missing_bucket_is_not_a_missing_file(make_s3: MakeS3, server: S3Serve
 def test_a_server_that_is_down_is_reported_soon(make_s3: MakeS3, moto: S3Server) -> None:
     storage = make_s3(moto, endpoint_url=f"http://127.0.0.1:{free_port()}", num_retries=1)
     begun = time.monotonic()
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     staged.write(b"x")
     with pytest.raises(StorageUnavailable, match=r"cannot store .*Could not connect"):
         staged.finish()
@@ -222,7 +223,7 @@ def test_a_server_that_dies_is_reported(make_s3: MakeS3, caplog: pytest.LogCaptu
         stored = store(storage, random_bytes(40 * MIB), "b.bin")
         reading = storage.read(stored)
         next(reading)
-        small, large = storage.stage("a.txt"), storage.stage("a.txt")
+        small, large = storage.stage(NewFile("a.txt")), storage.stage(NewFile("a.txt"))
         small.write(b"x")
         large.write(bytes(2 * MIN_PART_SIZE + 1))
         assert upload_threads()
@@ -243,7 +244,7 @@ def test_a_server_that_dies_is_reported(make_s3: MakeS3, caplog: pytest.LogCaptu
                 use()
     assert upload_threads() == []
     # The parts that the server still has could not be removed.
-    assert "could not be discarded" in caplog.text
+    assert "Could not discard an upload entirely" in caplog.text
 
 
 # What the object is.
@@ -337,7 +338,7 @@ def test_a_file_that_others_stored_is_seen(make_s3: MakeS3, server: S3Server) ->
 
 def test_an_unfinished_upload_is_not_listed(make_s3: MakeS3, server: S3Server) -> None:
     storage = make_s3(server)
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     staged.write(bytes(LARGE))
     assert list(storage.list()) == []
     assert len(server.uploads()) == 1
@@ -353,7 +354,7 @@ def test_parts_go_up_while_the_rest_is_still_arriving(
 ) -> None:
     storage = make_s3(moto)
     faults = make_faults(storage)
-    staged = storage.stage("a.txt")
+    staged = storage.stage(NewFile("a.txt"))
     staged.write(bytes(2 * MIN_PART_SIZE + 1))
     operations = [request.method for request in faults.requests]
     assert operations[0] == "POST"
@@ -364,18 +365,18 @@ def test_parts_go_up_while_the_rest_is_still_arriving(
 def test_one_of_several_uploads_holds_two_parts(
     make_s3: MakeS3, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[s3_requests.Part] = []
-    make_part = s3_requests.Part
+    made: list[s3_upload.PartBuffer] = []
+    make_part = s3_upload.PartBuffer
 
-    def part(capacity: int) -> s3_requests.Part:
+    def part(capacity: int) -> s3_upload.PartBuffer:
         made.append(make_part(capacity))
         return made[-1]
 
-    monkeypatch.setattr(s3_requests, "Part", part)
-    monkeypatch.setattr(s3_upload, "Part", part)
+    monkeypatch.setattr(s3_upload, "PartBuffer", part)
+    monkeypatch.setattr(s3_staged, "PartBuffer", part)
     storage = make_s3(server)
     contents = [random_bytes(2 * MIN_PART_SIZE + number) for number in range(1, 4)]
-    staged = [storage.stage("a.bin") for _ in contents]
+    staged = [storage.stage(NewFile("a.bin")) for _ in contents]
 
     for start in range(0, len(contents[-1]), MIB):
         for file, content in zip(staged, contents, strict=True):
@@ -411,15 +412,15 @@ def test_all_parts_but_the_last_have_one_size(
 def test_parts_are_as_large_as_ten_thousand_of_them_need(
     make_s3: MakeS3, moto: S3Server, size: int | None, part_size: int
 ) -> None:
-    staged = make_s3(moto).stage("a.txt", size=size)
-    assert isinstance(staged, s3_upload.S3StagedFile)
+    staged = make_s3(moto).stage(NewFile("a.txt", size=size))
+    assert isinstance(staged, s3_staged.S3StagedFile)
     assert staged._part_size == part_size
     staged.discard()
 
 
 def test_a_file_of_200_mib(make_s3: MakeS3, seaweedfs: S3Server) -> None:
     storage = make_s3(seaweedfs)
-    staged = storage.stage("a.bin")
+    staged = storage.stage(NewFile("a.bin"))
     block, sent, received = random_bytes(MIB), hashlib.sha256(), hashlib.sha256()
     for number in range(200):
         chunk = number.to_bytes(2, "big") + block
@@ -435,7 +436,8 @@ def test_a_file_of_200_mib(make_s3: MakeS3, seaweedfs: S3Server) -> None:
 MEASURE_MEMORY = """
 import re, sys, threading
 from pathlib import Path
-from kinto_attachment.storage.s3 import S3Options, S3Storage
+from kinto_attachment.storage import NewFile, S3Options
+from kinto_attachment.storage.s3 import S3Storage
 
 MIB = 1024 * 1024
 _, endpoint_url, access_key, secret_key, bucket, megabytes = sys.argv
@@ -447,13 +449,13 @@ def memory(field):
 storage = S3Storage(S3Options(bucket, access_key=access_key, secret_key=secret_key,
                               endpoint_url=endpoint_url, use_path_style=True))
 for size in (10, 0):
-    staged = storage.stage("warm.bin", size=size)
+    staged = storage.stage(NewFile("warm.bin", size=size))
     staged.write(b"x")
     storage.delete(staged.finish())
 chunk = bytes(64 * 1024)
 idle = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-staged = storage.stage("large.bin")
+staged = storage.stage(NewFile("large.bin"))
 for _ in range(int(megabytes) * MIB // len(chunk)):
     staged.write(chunk)
 name = staged.finish()
@@ -484,7 +486,7 @@ def test_discard_waits_for_the_part_that_is_on_its_way(
 ) -> None:
     storage = make_s3(seaweedfs)
     for _ in range(5):
-        staged = storage.stage("a.bin")
+        staged = storage.stage(NewFile("a.bin"))
         staged.write(bytes(LARGE))
         staged.discard()
         assert upload_threads() == []
@@ -496,7 +498,7 @@ def test_a_part_that_fails_discards_the_file(
 ) -> None:
     storage = make_s3(server)
     make_faults(storage).answer("UploadPart", 500, "InternalError", times=1)
-    staged = storage.stage("a.bin")
+    staged = storage.stage(NewFile("a.bin"))
     staged.write(bytes(LARGE))
     with pytest.raises(StorageUnavailable, match="InternalError"):
         staged.write(bytes(2 * MIN_PART_SIZE))
@@ -522,7 +524,7 @@ def test_what_cannot_be_aborted_is_logged(
 ) -> None:
     storage = make_s3(moto)
     make_faults(storage).answer("AbortMultipartUpload", 403, "AccessDenied")
-    staged = storage.stage("a.bin")
+    staged = storage.stage(NewFile("a.bin"))
     staged.write(bytes(LARGE))
     staged.discard()
     assert "AccessDenied" in caplog.text
@@ -535,7 +537,7 @@ def test_what_cannot_be_aborted_is_logged(
 
 @pytest.fixture
 def small_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_requests, "COPY_PART_SIZE", 6 * MIB)
+    monkeypatch.setattr(s3_upload, "COPY_PART_SIZE", 6 * MIB)
 
 
 @pytest.mark.usefixtures("small_copies")

@@ -137,7 +137,7 @@ class Inventory:
     def _is_needed(self, name: str) -> bool:
         """Whether an unfinished upload needs what is stored under that name."""
         uploads = [row for row in self._objects(UPLOADS).values() if not row["done"]]
-        needed = {name for row in uploads for name in self._files.needed(row["state"])}
+        needed = {name for row in uploads for name in self._files.used_by(row["state"])}
         finished = {row["name"] for row in uploads}
         return not {name, name.rpartition("?uploadId=")[2]}.isdisjoint(needed | finished)
 

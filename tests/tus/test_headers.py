@@ -7,8 +7,8 @@ import hashlib
 
 import pytest
 
+from kinto_attachment.errors import InvalidHeader
 from kinto_attachment.tus import headers as tus_headers
-from kinto_attachment.tus.headers import InvalidHeader
 
 
 def encoded(value: bytes) -> str:

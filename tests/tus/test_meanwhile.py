@@ -13,7 +13,7 @@ from pyramid_storage.interfaces import IFileStorage
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.tus import lease as leases
 from kinto_attachment.tus import store as unfinished
-from kinto_attachment.tus.store import UnfinishedUploads
+from kinto_attachment.tus.store import UploadStore
 from tests.support.tus import OFFSET_TYPE, begin, checksum, creation
 
 CONTENT = b"0123456789"
@@ -58,7 +58,7 @@ def unavailable(*args):
 
 def rows(record):
     with transaction.manager:
-        return list(UnfinishedUploads(record.app.registry.storage).below(record.uri))
+        return list(UploadStore(record.app.registry.storage).below(record.uri))
 
 
 def test_another_client_has_to_wait(record, upload):
@@ -92,7 +92,7 @@ def test_who_has_lost_the_lease_saves_nothing(record, upload, monkeypatch):
         monkeypatch.setattr(leases, "LEASE_SECONDS", 0)
         (row,) = rows(record)
         with transaction.manager:
-            uploads = UnfinishedUploads(record.app.registry.storage)
+            uploads = UploadStore(record.app.registry.storage)
             uploads.save(replace(row, owner="another", leased_until=0))
 
     with_checksum = {"HTTP_UPLOAD_CHECKSUM": checksum(b"012345")}
@@ -427,7 +427,7 @@ def test_an_upload_that_has_expired_can_be_ended(record, upload, monkeypatch):
 
 def test_what_gc_should_know(make_record, monkeypatch):
     record = make_record()
-    uploads = UnfinishedUploads(record.app.registry.storage)
+    uploads = UploadStore(record.app.registry.storage)
     files = record.app.registry.getUtility(IFileStorage)
     begin(record).patch(0, b"01234")
     begin(record).patch(0, CONTENT)
@@ -452,7 +452,7 @@ def test_a_process_that_is_killed_after_the_last_byte(record, upload, monkeypatc
 
     upload.patch(0, b"01234")
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", die)
+        patch.setattr("kinto_attachment.tus.uploads.RecordAttachment.attach", die)
         # A dead process gives nothing back.
         patch.setattr("kinto_attachment.tus.lease.Lease.give_up", lambda lease: None)
         with pytest.raises(Killed):
@@ -473,7 +473,7 @@ def test_a_process_that_is_killed_after_the_last_byte(record, upload, monkeypatc
 def test_an_upload_is_ended_whose_file_is_whole(record, upload, monkeypatch):
     upload.patch(0, b"01234")
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.RecordAttachment.attach", unavailable)
         upload.patch(5, b"56789", 503)
     assert upload.offset == 9
     assert len(record.files()) == 1
@@ -488,7 +488,7 @@ def test_a_whole_file_goes_with_what_is_deleted(record, monkeypatch, path):
     record.create()
     upload = begin(record)
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.RecordAttachment.attach", unavailable)
         upload.patch(0, CONTENT, 503)
 
     record.app.delete(f"{COLLECTION}{path}")
@@ -512,7 +512,7 @@ def test_a_collection_with_a_similar_name_keeps_its_uploads(record):
 @pytest.mark.leaves("a file that gc finds")
 def test_an_upload_that_goes_between_two_looks(record, upload, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedUploads, "locked", lambda *args: None)
+        patch.setattr(UploadStore, "locked", lambda *args: None)
         upload.patch(0, CONTENT, 404)
         upload.delete(404)
         record.app.delete("/v1/buckets/b")
@@ -522,7 +522,7 @@ def test_an_upload_that_goes_between_two_looks(record, upload, monkeypatch):
 
 def test_a_database_that_fails_and_goes_on_failing(upload, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.RecordAttachment.attach", unavailable)
         patch.setattr("kinto_attachment.tus.lease.Lease.release", unavailable)
         upload.patch(0, CONTENT, 503)
 
@@ -533,7 +533,7 @@ def test_a_refusal_that_cannot_be_written_down(record, upload, monkeypatch, capl
     schema = {"type": "object", "required": ["title"]}
     record.app.patch_json(COLLECTION, {"data": {"schema": schema}})
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedUploads, "remove", unavailable)
+        patch.setattr(UploadStore, "remove", unavailable)
         upload.patch(0, CONTENT, 400)
 
     assert "left for gc" in caplog.text
@@ -546,14 +546,14 @@ def test_a_file_that_the_record_shows_stays_whatever_is_answered(make_record, mo
     """Where nothing can roll back, a record that is written is written."""
     record = make_record()
     upload = begin(record)
-    real = leases.check_lease
+    real = leases.check_owner
 
     def lost_in_the_end(rows, row):
         if row.name is not None and record.exists:
             rows.remove(row)
         real(rows, row)
 
-    monkeypatch.setattr("kinto_attachment.tus.uploads.check_lease", lost_in_the_end)
+    monkeypatch.setattr("kinto_attachment.tus.uploads.check_owner", lost_in_the_end)
 
     upload.patch(0, CONTENT, 404)
 
@@ -564,14 +564,14 @@ def test_who_comes_too_late_ends_nothing(record, upload, monkeypatch):
     """Another request has the lease when this one is refused for good."""
     schema = {"type": "object", "required": ["title"]}
     record.app.patch_json(COLLECTION, {"data": {"schema": schema}})
-    real = UnfinishedUploads.locked
+    real = UploadStore.locked
 
     def of_another(rows, uri, upload_id):
         found = real(rows, uri, upload_id)
         return found if found.name is None else replace(found, owner="another")
 
     with monkeypatch.context() as patch:
-        patch.setattr(UnfinishedUploads, "locked", of_another)
+        patch.setattr(UploadStore, "locked", of_another)
         upload.patch(0, CONTENT, 400 if is_transactional(record.app.registry.storage) else 423)
 
     assert upload.offset == 9
@@ -580,7 +580,7 @@ def test_who_comes_too_late_ends_nothing(record, upload, monkeypatch):
 
 def test_a_whole_file_that_vanishes(record, upload, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("kinto_attachment.tus.uploads.Attachments.attach_kept", unavailable)
+        patch.setattr("kinto_attachment.tus.uploads.RecordAttachment.attach", unavailable)
         upload.patch(0, CONTENT, 503)
     (name,) = record.files()
     (record.folder / name).unlink()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from kinto_attachment.attachments.attach import Attachments
+from kinto_attachment.attachments.attach import RecordAttachment
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
 
@@ -76,16 +76,16 @@ def test_a_delete_of_many_asks_as_much_as_one_of_two(record, questions, path):
 
 
 def test_a_record_that_comes_just_before_the_write_is_not_overwritten(record, monkeypatch):
-    prepare = Attachments.prepare
+    authorize = RecordAttachment.authorize
 
-    def prepare_and_be_too_late(use_case):
-        context = prepare(use_case)
+    def authorize_and_be_too_late(use_case):
+        context = authorize(use_case)
         other = threading.Thread(target=lambda: record.create(title="of another"))
         other.start()
         other.join()
         return context
 
-    monkeypatch.setattr(Attachments, "prepare", prepare_and_be_too_late)
+    monkeypatch.setattr(RecordAttachment, "authorize", authorize_and_be_too_late)
 
     record.attach(status=409)
 

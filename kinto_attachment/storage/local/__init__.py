@@ -1,7 +1,7 @@
 """The local disk as file storage.
 
-A staged file lies hidden in ``base_path``; finishing syncs it and links it into place, so that a
-reader finds the whole file under its name, or nothing. Needs a file system with hard links.
+An unfinished file is hidden in ``base_path``; ``finish()`` syncs it and links it to its name:
+readers find the whole file, or none. Needs a file system with hard links.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from stat import S_ISREG
 from pyramid_storage.local import LocalFileStorage
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import FileStorage, StagedFile, StoredFile
+from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, StoredFile
 from kinto_attachment.storage.local import resumable as local_resumable
 from kinto_attachment.storage.local.disk import disk_errors
 from kinto_attachment.storage.local.staged import LocalStagedFile
 from kinto_attachment.storage.resumable import ResumableFile, State
-
-_CHUNK_SIZE = 256 * 1024
+from kinto_attachment.storage.staged import NewFile, StagedFile
 
 
 class LocalStorage(FileStorage, LocalFileStorage):
-    """Files below the folder ``base_path``, which is made when the first one comes.
+    """Files below the folder ``base_path``, which is created with the first one.
 
-    Only regular files count: folders and symbolic links are no files of the storage. See
-    ``FileStorage`` for ``base_url`` and ``extensions``.
+    Only regular files count, no symbolic links. See ``PyramidStorage`` for ``base_url`` and
+    ``extensions``.
     """
 
     def __init__(
@@ -42,34 +41,17 @@ class LocalStorage(FileStorage, LocalFileStorage):
         self._root = Path(base_path).absolute()
         self.base_path = str(self._root)
 
-    def stage(
-        self,
-        filename: str,
-        *,
-        folder: str = "",
-        randomize: bool = True,
-        content_type: str = "application/octet-stream",
-        size: int | None = None,
-    ) -> StagedFile:
-        return LocalStagedFile(self._root, names.stored(filename, folder, randomize=randomize))
+    def stage(self, new: NewFile) -> StagedFile:
+        return LocalStagedFile(self._root, _without_acl(new))
 
-    def create(
-        self,
-        filename: str,
-        *,
-        folder: str = "",
-        randomize: bool = True,
-        content_type: str = "application/octet-stream",
-        size: int | None = None,
-    ) -> State:
-        name = names.stored(filename, folder, randomize=randomize)
-        return local_resumable.create(self._root, name, keep_name=not randomize)
+    def create(self, new: NewFile) -> State:
+        return local_resumable.create(self._root, _without_acl(new))
 
     def resume(self, state: State) -> ResumableFile:
         return local_resumable.LocalResumableFile(self._root, state)
 
-    def needed(self, state: State) -> frozenset[str]:
-        return frozenset(filter(None, [local_resumable.part_of(state)]))
+    def used_by(self, state: State) -> frozenset[str]:
+        return frozenset(filter(None, [local_resumable.hidden_name(state)]))
 
     def _cancel(self, state: State) -> None:
         local_resumable.cancel(self._root, state)
@@ -82,8 +64,8 @@ class LocalStorage(FileStorage, LocalFileStorage):
             yield b""
             position = file.seek(start)
             while stop is None or position < stop:
-                rest = _CHUNK_SIZE if stop is None else stop - position
-                chunk = file.read(min(_CHUNK_SIZE, rest))
+                rest = CHUNK_SIZE if stop is None else stop - position
+                chunk = file.read(min(CHUNK_SIZE, rest))
                 if not chunk:
                     break
                 position += len(chunk)
@@ -112,13 +94,20 @@ class LocalStorage(FileStorage, LocalFileStorage):
         return True
 
     def _existing_path(self, name: str) -> Path:
-        if not names.is_inside(name, "surrogateescape"):
+        if not names.is_valid(name, "surrogateescape"):
             raise names.no_such_file(name)
         return self._root / name
 
 
+def _without_acl(new: NewFile) -> NewFile:
+    if new.acl is not None:
+        raise TypeError("files on the local disk have no acl")
+    return new
+
+
 def _open(path: Path) -> FileIO:
-    """Open for reading, without waiting for a FIFO's writer; ``ELOOP`` for a symbolic link."""
+    """Open for reading: do not wait for a FIFO's writer, do not follow a symbolic link
+    (``ELOOP``)."""
     return FileIO(
         str(path), opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     )
@@ -141,6 +130,6 @@ def _walk(folder: str, prefix: str) -> Iterator[StoredFile]:
             elif entry.is_file(follow_symlinks=False):
                 try:
                     found = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # it went while we were listing
+                except FileNotFoundError:  # deleted since scandir() saw it
                     continue
                 yield _describe(f"{prefix}{entry.name}", found)

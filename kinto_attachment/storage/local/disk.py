@@ -1,4 +1,4 @@
-"""The local disk: its errors in the storage's words, and folders that survive a power cut."""
+"""Errors of the local disk as the storage's own, and folders that survive a power cut."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _Result = TypeVar("_Result")
 
 _ATTEMPTS = 10
 
-# What the system answers where there is no file, or cannot be one.
+# The system's errors for a name that no file has, or can have.
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 @contextlib.contextmanager
 def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
-    """Turn the system's errors into the storage's; where ``name`` is given, those that mean that
-    it is no file into ``FileNotFoundError``."""
+    """Turn ``OSError`` into ``StorageUnavailable`` ("cannot (doing)"); with a ``name``, into
+    ``FileNotFoundError`` if there is no file of that name."""
     try:
         yield
     except OSError as error:
@@ -33,8 +33,8 @@ def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
 
 
 def in_folder(folder: Path, action: Callable[[], _Result]) -> _Result:
-    """Make ``folder`` if it is missing, then call ``action()``; again if somebody has removed
-    the empty folder in between."""
+    """Create ``folder`` if it is missing, then return ``action()``. Retries if another process
+    removes the empty folder in between."""
     attempts_left = _ATTEMPTS
     while True:
         attempts_left -= 1
@@ -47,8 +47,8 @@ def in_folder(folder: Path, action: Callable[[], _Result]) -> _Result:
 
 
 def _make_folder(folder: Path) -> None:
-    """``mkdir -p``, durably. Raises ``NotADirectoryError`` where a file has the name: an EEXIST
-    from here must not pass for a taken file name."""
+    """``mkdir -p``, durably. Raises ``NotADirectoryError`` if a file has the name: callers take
+    ``FileExistsError`` for a taken file name."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -63,6 +63,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

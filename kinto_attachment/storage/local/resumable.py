@@ -1,7 +1,7 @@
-"""A file on the local disk that several requests send: its hidden file stays from one to the next.
+"""A file that several requests send to the local disk: its hidden file stays between requests.
 
-A state has the length that the file had: a checkpoint is an fsync, and what a killed process wrote
-after it is cut off.
+A checkpoint is an fsync, and its state holds the offset: ``resume()`` cuts off what was written
+after it.
 """
 
 from __future__ import annotations
@@ -12,150 +12,155 @@ from pathlib import Path
 from uuid import uuid4
 
 from kinto_attachment.storage import names
+from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.local.disk import disk_errors, sync_folder
-from kinto_attachment.storage.local.staged import PartFile
-from kinto_attachment.storage.resumable import ResumableFile, State, attempt
+from kinto_attachment.storage.local.hidden_file import HiddenFile
+from kinto_attachment.storage.resumable import ResumableFile, State
+from kinto_attachment.storage.staged import NewFile
 
 _STORAGE = "local"
 
 
-def create(root: Path, name: str, *, keep_name: bool) -> State:
-    """Make the hidden file, durably; return the state."""
-    upload = str(uuid4())
-    part = PartFile(root, name, names.part(upload))
+def create(root: Path, new: NewFile) -> State:
+    """Create the hidden file, durably; return the first state."""
+    upload, name = str(uuid4()), new.make_name()
+    file = HiddenFile(root, name, names.hidden(upload))
     with disk_errors(f"write to {root}"), contextlib.ExitStack() as undo:
-        part.make()
-        undo.callback(part.remove)
-        part.close()
+        file.create()
+        undo.callback(file.remove)
+        file.close()
         sync_folder(root)
         undo.pop_all()
     return {
         "storage": _STORAGE,
         "id": upload,
         "name": name,
-        "keep_name": keep_name,
+        "keep_name": not new.randomize,
         "offset": 0,
     }
 
 
-def part_of(state: State) -> str:
-    """The hidden name; none if the state is that of another storage."""
-    return names.part(state["id"]) if state["storage"] == _STORAGE else ""
+def hidden_name(state: State) -> str:
+    """Return the name of the hidden file; an empty one if the state is of another storage."""
+    return names.hidden(state["id"]) if state["storage"] == _STORAGE else ""
 
 
 def cancel(root: Path, state: State) -> None:
     """Remove the hidden file. Raises ``OSError``."""
-    if part := part_of(state):
-        (root / part).unlink(missing_ok=True)
+    if hidden := hidden_name(state):
+        (root / hidden).unlink(missing_ok=True)
 
 
 class LocalResumableFile(ResumableFile):
     """A hidden file, opened at the offset of ``state``.
 
-    ``finish()`` gives it a visible name, and only then takes the hidden one. Where a process died
-    between the two, nobody has been told the visible name: the file can still be finished under
-    it, or lose it and take more bytes.
+    ``finish()`` links it to a visible name, and removes the hidden one last. If the process dies
+    in between, no caller knows the visible name: the file can still be finished under it, or
+    lose it and take more bytes.
     """
 
     def __init__(self, root: Path, state: State) -> None:
         super().__init__(state["offset"])
         self._state = state
         name = state["name"]
-        part = part_of(state)
-        if not part:
+        hidden = hidden_name(state)
+        if not hidden:
             raise names.no_such_file(name)
-        self._part = PartFile(root, name, part)
+        self._file = HiddenFile(root, name, hidden)
         self._visible: str | None = None
-        self._is_finished = False
+        self._was_finished = False
         try:
             with disk_errors(f"resume {name} in {root}", name):
                 self._open()
-                self._visible = self._visible_name()
-                size = os.fstat(self._part.fd).st_size
-            if size < self.offset or (self._is_finished and size > self.offset):
+                self._visible = self._find_visible_name()
+                size = os.fstat(self._file.fd).st_size
+            if size < self.offset or (self._was_finished and size > self.offset):
                 raise names.no_such_file(name)
             if size > self.offset:
-                self._hide()
-                with disk_errors(f"write to {self._part.path}"):
-                    os.ftruncate(self._part.fd, self.offset)
+                self._unpublish()
+                with disk_errors(f"write to {self._file.path}"):
+                    os.ftruncate(self._file.fd, self.offset)
         except BaseException:
             self.close()
             raise
 
     def _write(self, chunk: bytes) -> None:
         if chunk:
-            self._hide()
-        with disk_errors(f"write to {self._part.path}"):
-            self._part.write(chunk)
+            self._unpublish()
+        with disk_errors(f"write to {self._file.path}"):
+            self._file.write(chunk)
 
     def _checkpoint(self) -> State:
-        with disk_errors(f"write to {self._part.path}"):
-            os.fsync(self._part.fd)
+        with disk_errors(f"write to {self._file.path}"):
+            os.fsync(self._file.fd)
         return {**self._state, "offset": self.offset}
 
     def _finish(self) -> str:
-        doing = f"store {self._part.name} in {self._part.root}"
-        with disk_errors(doing, self._part.name):
-            name = self._visible_name()
+        doing = f"store {self._file.name} in {self._file.root}"
+        with disk_errors(doing, self._file.name):
+            name = self._find_visible_name()
         with disk_errors(doing), contextlib.ExitStack() as undo:
-            undo.callback(self._part.hide)
+            undo.callback(self._file.unpublish)
             if name is None:
-                name = self._part.publish()
-            # First, or a power cut could take the hidden name and leave no other.
-            self._part.sync_folders(name)
+                name = self._file.publish()
+            # Before the hidden name goes: a power cut must leave one of the two.
+            self._file.sync_folders(name)
             undo.pop_all()
-        # The file is stored: this must not fail it.
-        attempt("remove what is left of an upload", self._part.remove)
+        best_effort("remove the hidden file of an upload", self._file.remove)
         return name
 
     def _discard(self) -> None:
-        cancel(self._part.root, self._state)
+        cancel(self._file.root, self._state)
 
     def _close(self) -> None:
-        self._part.close()
+        self._file.close()
 
     def _open(self) -> None:
         try:
-            self._part.open(self._part.path)
+            self._file.open(self._file.path)
         except FileNotFoundError:
             if self._state["keep_name"]:
                 raise
-            # Nobody else has this random name: it is there because the file was finished.
-            self._part.open(self._part.root / self._part.name)
-            self._is_finished = True
-        os.lseek(self._part.fd, self.offset, os.SEEK_SET)
+            # No other file has this random name: if it is there, this one was finished.
+            self._file.open(self._file.root / self._file.name)
+            self._was_finished = True
+        os.lseek(self._file.fd, self.offset, os.SEEK_SET)
 
-    def _hide(self) -> None:
-        """What is written next must be seen by nobody."""
-        if self._is_finished:
-            raise names.no_such_file(self._part.name)
+    def _unpublish(self) -> None:
+        """Remove the visible name, before the content changes."""
+        if self._was_finished:
+            raise names.no_such_file(self._file.name)
         visible, self._visible = self._visible, None
         if visible is not None:
-            with disk_errors(f"write to {self._part.path}"):
-                (self._part.root / visible).unlink(missing_ok=True)
+            with disk_errors(f"write to {self._file.path}"):
+                (self._file.root / visible).unlink(missing_ok=True)
 
-    def _visible_name(self) -> str | None:
-        """The name besides the hidden one, if any. Raises ``FileNotFoundError`` if the file has
-        neither."""
-        part = self._part
-        inode = os.fstat(part.fd)
-        is_hidden = _is(part.path, inode)
+    def _find_visible_name(self) -> str | None:
+        """Return the name that an interrupted ``finish()`` gave to the file, if any. Raises
+        ``FileNotFoundError`` if the file has no name at all."""
+        file = self._file
+        inode = os.fstat(file.fd)
+        is_hidden = _is_same_file(file.path, inode)
         if inode.st_nlink > is_hidden:
-            if _is(part.root / part.name, inode):
-                return part.name
-            # That one may have been taken. (Or a backup program has linked it elsewhere.)
-            folder = (part.root / part.name).parent
+            if _is_same_file(file.root / file.name, inode):
+                return file.name
+            # The name was taken, and the file got a number. (Or a backup has linked it elsewhere.)
+            folder = (file.root / file.name).parent
             with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
                 for entry in entries:
                     path = folder / entry.name
-                    if entry.inode() == inode.st_ino and path != part.path and _is(path, inode):
-                        return path.relative_to(part.root).as_posix()
+                    if (
+                        entry.inode() == inode.st_ino
+                        and path != file.path
+                        and _is_same_file(path, inode)
+                    ):
+                        return path.relative_to(file.root).as_posix()
         if not is_hidden:
-            raise names.no_such_file(part.name)
+            raise names.no_such_file(file.name)
         return None
 
 
-def _is(path: Path, inode: os.stat_result) -> bool:
+def _is_same_file(path: Path, inode: os.stat_result) -> bool:
     try:
         return os.path.samestat(path.lstat(), inode)
     except (FileNotFoundError, NotADirectoryError):

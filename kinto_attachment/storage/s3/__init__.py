@@ -1,6 +1,6 @@
 """S3, or a server that speaks S3, as file storage.
 
-Up to 5 MiB a file is sent in one request, else in parts while it is still arriving. An object
+A file of up to 5 MiB is sent in one request, a larger one in parts while it arrives. An object
 becomes visible as a whole, and never replaces another one.
 """
 
@@ -15,20 +15,17 @@ from botocore.exceptions import ClientError
 from pyramid_storage.s3 import S3FileStorage
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import FileStorage, StagedFile, StoredFile
+from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, StoredFile
+from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
-from kinto_attachment.storage.s3 import requests as s3_requests
 from kinto_attachment.storage.s3 import resumable as s3_resumable
-from kinto_attachment.storage.s3.bucket import Bucket, S3Options, error_code
+from kinto_attachment.storage.s3.bucket import Bucket, error_code
 from kinto_attachment.storage.s3.staged import S3StagedFile
-
-__all__ = ["S3Options", "S3Storage"]
-
-_CHUNK_SIZE = 256 * 1024
+from kinto_attachment.storage.staged import NewFile, StagedFile
 
 
 class S3Storage(FileStorage, S3FileStorage):
-    """The objects of a bucket. See ``FileStorage`` for ``base_url`` and ``extensions``."""
+    """The objects of a bucket. See ``PyramidStorage`` for ``base_url`` and ``extensions``."""
 
     def __init__(
         self,
@@ -46,49 +43,17 @@ class S3Storage(FileStorage, S3FileStorage):
         """The boto3 client of this process. Raises ``StorageUnavailable``."""
         return self._bucket.client
 
-    def stage(
-        self,
-        filename: str,
-        *,
-        folder: str = "",
-        randomize: bool = True,
-        content_type: str = "application/octet-stream",
-        size: int | None = None,
-        acl: str | None = None,
-    ) -> StagedFile:
-        """Start a new file. ``acl`` is used in place of the storage's own; the rest, and what is
-        raised, is in ``FileStorage``."""
-        return S3StagedFile(
-            self._bucket,
-            names.stored(filename, folder, randomize=randomize),
-            keep_name=not randomize,
-            attributes=self._attributes(content_type, acl),
-            size=size,
-        )
+    def stage(self, new: NewFile) -> StagedFile:
+        return S3StagedFile(self._bucket, new, self._attributes(new))
 
-    def create(
-        self,
-        filename: str,
-        *,
-        folder: str = "",
-        randomize: bool = True,
-        content_type: str = "application/octet-stream",
-        size: int | None = None,
-        acl: str | None = None,
-    ) -> State:
-        return s3_resumable.create(
-            self._bucket,
-            names.stored(filename, folder, randomize=randomize),
-            keep_name=not randomize,
-            attributes=self._attributes(content_type, acl),
-            size=size,
-        )
+    def create(self, new: NewFile) -> State:
+        return s3_resumable.create(self._bucket, new, self._attributes(new))
 
     def resume(self, state: State) -> ResumableFile:
         return s3_resumable.S3ResumableFile(self._bucket, state)
 
-    def needed(self, state: State) -> frozenset[str]:
-        return s3_resumable.needed(self._bucket, state)
+    def used_by(self, state: State) -> frozenset[str]:
+        return s3_resumable.used_by(self._bucket, state)
 
     def incomplete(self) -> Iterator[IncompleteUpload]:
         with self._bucket.errors("list the unfinished uploads"):
@@ -100,18 +65,19 @@ class S3Storage(FileStorage, S3FileStorage):
 
     def abort(self, upload: IncompleteUpload) -> None:
         with self._bucket.errors(f"abort the upload of {upload.name!r}"):
-            s3_requests.abort(self._bucket, upload.name, upload.id)
+            self._bucket.abort(upload.name, upload.id)
 
     def _cancel(self, state: State) -> None:
         s3_resumable.cancel(self._bucket, state)
 
-    def _attributes(self, content_type: str, acl: str | None) -> dict[str, str]:
-        acl = self.acl if acl is None else acl
-        return {"ContentType": content_type} | ({"ACL": acl} if acl else {})
+    def _attributes(self, new: NewFile) -> dict[str, str]:
+        """Return the attributes of the object, in boto3's names."""
+        acl = self.acl if new.acl is None else new.acl
+        return {"ContentType": new.content_type} | ({"ACL": acl} if acl else {})
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         if stop is not None and stop <= start:
-            self.stat(name)  # S3 has no empty range, but the file must exist
+            self.stat(name)  # S3 refuses empty ranges
             yield b""
             return
         key = _existing_key(name)
@@ -124,11 +90,11 @@ class S3Storage(FileStorage, S3FileStorage):
                     raise names.no_such_file(name) from error
                 if error_code(error) != "InvalidRange":
                     raise
-                yield b""  # there is a file, but nothing at or after start
+                yield b""  # the file ends before start
                 return
             with contextlib.closing(found["Body"]) as body:
                 yield b""
-                yield from body.iter_chunks(_CHUNK_SIZE)
+                yield from body.iter_chunks(CHUNK_SIZE)
 
     def stat(self, name: str) -> StoredFile:
         key = _existing_key(name)
@@ -143,32 +109,25 @@ class S3Storage(FileStorage, S3FileStorage):
             pages = self.s3_client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket_name):
                 for entry in page.get("Contents", ()):
-                    # Others may have stored what is no file here: "folder/", "a//b".
-                    if names.is_inside(entry["Key"]):
+                    # Another program may have stored what is no file here: "folder/", "a//b".
+                    if names.is_valid(entry["Key"]):
                         yield _describe(entry["Key"], entry["Size"], entry["LastModified"])
 
     def delete(self, name: str) -> bool:
-        if not names.is_inside(name):
+        if not names.is_valid(name):
             return False
         with self._bucket.errors(f"delete {name!r}"):
-            try:
-                self.s3_client.delete_object(Bucket=self.bucket_name, Key=name)
-            except ClientError as error:
-                # AWS does not tell whether there was an object. Google's server does.
-                if error_code(error) != "NoSuchKey":
-                    raise
-                return False
-        return True
+            return self._bucket.delete(name)
 
 
 def _existing_key(name: str) -> str:
-    if not names.is_inside(name):
+    if not names.is_valid(name):
         raise names.no_such_file(name)
     return name
 
 
 def _range(start: int, stop: int | None) -> str:
-    # Both ends are included. RFC 9110, section 14.1.2.
+    # RFC 9110, section 14.1.2: both ends are included.
     return f"bytes={start}-{'' if stop is None else stop - 1}"
 
 

@@ -1,47 +1,48 @@
-"""A file on S3 that several requests send: a multipart upload that stays from one to the next.
+"""A file that several requests send to S3: a multipart upload that stays between requests.
 
-Where the parts begin and end follows from their numbers alone. So whoever sends a part again, from
-an older state, puts it in the place of the first one. What is left over at a checkpoint, less than
-a part, is kept as a hidden object, the *tail*, until the next process reads it back.
+Where a part begins and ends follows from its number alone: a part that is sent again, from an
+older state, replaces the first one. A checkpoint saves what is not enough for a part as an
+*incomplete part*, a hidden object that the next request reads back.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.resumable import ResumableFile, State, attempt
+from kinto_attachment.storage.cleanup import best_effort
+from kinto_attachment.storage.resumable import ResumableFile, State
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
-from kinto_attachment.storage.s3.leftovers import Leftovers
-from kinto_attachment.storage.s3.object import NewObject
-from kinto_attachment.storage.s3.requests import Part, PartsUpload, PutUpload, Whole
+from kinto_attachment.storage.s3.hidden_objects import HiddenObjects
+from kinto_attachment.storage.s3.incomplete_parts import IncompleteParts
+from kinto_attachment.storage.s3.new_object import NewObject
 from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, MIN_PART_SIZE, part_size
-from kinto_attachment.storage.s3.tails import Tails
+from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
+from kinto_attachment.storage.staged import NewFile
 
 _STORAGE = "s3"
-# Where the length is unknown, parts double their size after so many. Makes 448 GiB.
+# If the size is unknown, parts double theirs after so many. Makes 448 GiB.
 _PARTS_OF_A_SIZE = 1000
 
 
 class PartSizes:
-    """How a file is cut into parts: all of ``fixed`` bytes, or growing ones."""
+    """The sizes of a file's parts: ``fixed`` bytes each, or growing if that is ``None``."""
 
     def __init__(self, fixed: int | None) -> None:
         self._fixed = fixed
 
     def size(self, number: int) -> int:
-        """The size of the part ``number`` (from 1) in bytes; the last one may be smaller."""
+        """Return the size in bytes of the part ``number``, from 1; the last may be smaller."""
         if self._fixed is not None:
             return self._fixed
         return min(MIN_PART_SIZE << (number - 1) // _PARTS_OF_A_SIZE, MAX_PART_SIZE)
 
-    def cut(self, length: int) -> tuple[int, int]:
-        """How many whole parts ``length`` bytes make, and how many bytes are left over."""
+    def split(self, length: int) -> tuple[int, int]:
+        """Return how many whole parts ``length`` bytes make, and how many bytes are left over."""
         count = 0
         while True:
             size = self.size(count + 1)
@@ -52,66 +53,60 @@ class PartSizes:
                 return count, length
 
 
-def create(
-    bucket: Bucket,
-    name: str,
-    *,
-    keep_name: bool,
-    attributes: Mapping[str, Any],
-    size: int | None,
-) -> State:
-    """Return the state of a new file; ``attributes`` are the object's, as boto3 calls them."""
+def create(bucket: Bucket, new: NewFile, attributes: Mapping[str, str]) -> State:
+    """Return the first state of a file; ``attributes`` are the object's, in boto3's names."""
+    name, size = new.make_name(), new.size
     state: State = {
         "storage": _STORAGE,
         "id": str(uuid4()),
         "name": name,
-        "keep_name": keep_name,
+        "keep_name": not new.randomize,
         "attributes": dict(attributes),
         "part_size": None if size is None else part_size(size),
         "note": True,
         "upload_id": None,
         "offset": 0,
+        # The numbers of incomplete parts, and the ETags of replaced ones.
         "tails": [],
         "etags": {},
     }
-    leftovers = Leftovers(bucket, state)
+    hidden = HiddenObjects(bucket, state)
     with bucket.errors(f"write to {name!r}"), contextlib.ExitStack() as undo:
-        undo.callback(attempt, "discard an upload", leftovers.remove)
-        # Not when the first part goes up: were the process killed then, nobody would know of it.
+        undo.callback(best_effort, "discard an upload", hidden.remove)
+        # Not with the first part: no state would name the upload of a process killed then.
         if size is not None and size > part_size(size):
-            new = NewObject(bucket, attributes, state["id"])
-            state["upload_id"] = new.parts(leftovers.upload_key).id
-            state["note"] = keep_name
-        # Something must be there as long as the file is unfinished.
+            new_object = NewObject(bucket, attributes, state["id"])
+            state["upload_id"] = new_object.start_multipart(hidden.multipart_key).id
+            state["note"] = state["keep_name"]
+        # Until it is finished, a file has a multipart upload or a note.
         if state["note"]:
-            leftovers.write_note("")
+            hidden.write_note("")
         undo.pop_all()
     return state
 
 
 def cancel(bucket: Bucket, state: State) -> None:
-    """Remove what there is of an unfinished file. Raises boto3's errors."""
+    """Remove an unfinished file. Raises boto3's errors."""
     if state["storage"] == _STORAGE:
-        Leftovers(bucket, state).remove()
+        HiddenObjects(bucket, state).remove()
 
 
-def needed(bucket: Bucket, state: State) -> frozenset[str]:
-    """What a state needs, or may come to need."""
+def used_by(bucket: Bucket, state: State) -> frozenset[str]:
+    """Return the keys and upload IDs that the file uses, or will use."""
     if state["storage"] != _STORAGE:
         return frozenset()
-    leftovers = Leftovers(bucket, state)
-    found = {leftovers.hidden, leftovers.note, *map(leftovers.tail, state["tails"])}
-    return frozenset(filter(None, [*found, state["upload_id"]]))
+    hidden = HiddenObjects(bucket, state)
+    keys = {hidden.assembled, hidden.note, *map(hidden.incomplete_part, state["tails"])}
+    return frozenset(filter(None, [*keys, state["upload_id"]]))
 
 
 class S3ResumableFile(ResumableFile):
-    """Holds at most two parts in memory, that fill or are on their way.
+    """Holds at most two parts in memory, which are filled or sent.
 
-    As long as there is no whole part, there is no multipart upload, unless the announced size
-    needs one. A name to keep is found as ``S3StagedFile`` does it: the parts make a hidden object,
-    that is then copied. Before it is, the name is noted down in another one, so that whoever
-    repeats a ``finish()`` that was killed finds the file that is there already. After it, the note
-    goes last.
+    A multipart upload starts with the first whole part, or before if the announced size needs
+    one. A name that is not random is claimed as in ``S3StagedFile``: the parts make a hidden
+    object, which is copied. The note holds that name before the copy starts, so that a repeated
+    ``finish()`` finds the file of a killed one. The note goes last.
     """
 
     def __init__(self, bucket: Bucket, state: State) -> None:
@@ -121,53 +116,53 @@ class S3ResumableFile(ResumableFile):
             raise names.no_such_file(self._name)
         self._bucket = bucket
         self._state = state
-        self._leftovers = Leftovers(bucket, state)
-        self._new = NewObject(bucket, state["attributes"], state["id"])
+        self._hidden = HiddenObjects(bucket, state)
+        self._object = NewObject(bucket, state["attributes"], state["id"])
         self._sizes = PartSizes(state["part_size"])
-        count, tail = self._sizes.cut(self.offset)
-        self._buffer = Part(self._sizes.size(count + 1))
-        self._parts: PartsUpload | None = None
+        count, rest = self._sizes.split(self.offset)
+        self._buffer = PartBuffer(self._sizes.size(count + 1))
+        self._upload: MultipartUpload | None = None
         if state["upload_id"] is not None:
-            self._parts = PartsUpload(
+            self._upload = MultipartUpload(
                 bucket,
-                self._leftovers.upload_key,
+                self._hidden.multipart_key,
                 state["upload_id"],
                 count=count,
-                size=self.offset - tail,
+                size=self.offset - rest,
                 etags={int(number): etag for number, etag in state["etags"].items()},
             )
-        self._tails = Tails(bucket, self._leftovers, state)
-        # What a finish() that was killed has made.
-        self._hidden: Whole | None = None
+        self._incomplete_parts = IncompleteParts(bucket, self._hidden, state)
+        # What an interrupted finish() has stored: all the bytes, hidden or under a visible name.
+        self._assembled: StoredObject | None = None
         self._visible: str | None = None
         try:
             with self._errors("resume"):
-                if not self._take_up(count + 1, tail):
-                    self._find_made()
+                if not self._read_back(count + 1, rest):
+                    self._find_stored()
         except BaseException:
             self.close()
             raise
 
     def _write(self, chunk: bytes) -> None:
-        if chunk and (self._hidden or self._visible):
+        if chunk and (self._assembled or self._visible):
             raise names.no_such_file(self._name)
         rest = memoryview(chunk)
         with self._errors("write to"):
             while rest:
-                # Not before there is more: the last part of a large file is not an empty one.
+                # Only once there is more: the last part of a large file must not be empty.
                 if len(self._buffer) == self._buffer.capacity:
                     self._send_part()
                 rest = rest[self._buffer.fill(rest) :]
 
     def _checkpoint(self) -> State:
-        if not (self._hidden or self._visible):
+        if not (self._assembled or self._visible):
             with self._errors("write to"):
                 if len(self._buffer) == self._buffer.capacity:
                     self._send_part()
-                if self._parts is not None:
-                    self._parts.wait()
-                self._tails.keep(self._number, self._buffer)
-        return self._now()
+                if self._upload is not None:
+                    self._upload.wait()
+                self._incomplete_parts.save(self._part_number, self._buffer)
+        return self._current_state()
 
     def _finish(self) -> str:
         with self._errors("store"):
@@ -176,104 +171,112 @@ class S3ResumableFile(ResumableFile):
             except ClientError as error:
                 if error_code(error) != "NoSuchUpload":
                     raise
-                # Somebody has completed it, or it was aborted.
-                self._find_made()
+                # Another process has completed or aborted it.
+                self._find_stored()
                 name = self._store()
-        attempt("remove what is left of an upload", Leftovers(self._bucket, self._now()).remove)
+        best_effort("remove the hidden objects of an upload", self._remove_hidden)
         return name
 
     def _discard(self) -> None:
         with contextlib.ExitStack() as steps:  # both, whichever fails
-            steps.callback(self._new.remove_left_behind)
-            steps.callback(Leftovers(self._bucket, self._now()).remove)
+            steps.callback(self._object.remove_unconfirmed)
+            steps.callback(self._remove_hidden)
 
     def _close(self) -> None:
         self._buffer.close()
-        if self._parts is not None:
-            self._parts.close()
+        if self._upload is not None:
+            self._upload.close()
 
     @property
-    def _number(self) -> int:
-        """That of the part that fills."""
-        return 1 if self._parts is None else self._parts.count + 1
+    def _part_number(self) -> int:
+        """The number of the part that is in the buffer."""
+        return 1 if self._upload is None else self._upload.count + 1
 
-    def _now(self) -> State:
-        state = {**self._state, "offset": self.offset, "tails": self._tails.numbers}
-        if self._parts is not None:
-            state["upload_id"] = self._parts.id
-            # A number is no key in JSON.
-            state["etags"] = {str(part): etag for part, etag in self._parts.sent_again.items()}
+    def _current_state(self) -> State:
+        numbers = self._incomplete_parts.numbers
+        state = {**self._state, "offset": self.offset, "tails": numbers}
+        if self._upload is not None:
+            state["upload_id"] = self._upload.id
+            # JSON's keys are strings.
+            state["etags"] = {str(part): tag for part, tag in self._upload.replaced_etags.items()}
         return state
 
-    def _take_up(self, number: int, tail: int) -> bool:
-        """Read the tail; whether everything is there."""
-        if self._parts is not None:
-            if not self._parts.look_up():
-                return False
-        elif not tail:
-            return self._leftovers.read_note() is not None
-        return self._tails.read(number, tail, self._buffer)
+    def _remove_hidden(self) -> None:
+        HiddenObjects(self._bucket, self._current_state()).remove()
 
-    def _find_made(self) -> None:
-        """Find what was made of the same bytes."""
-        noted = self._leftovers.read_note() if self._state["keep_name"] else self._name
-        hidden = self._leftovers.hidden
-        if noted and self._new.size(noted) == self.offset:
+    def _read_back(self, number: int, length: int) -> bool:
+        """Fill the buffer with the incomplete part. Return ``False`` if a piece of the file is
+        gone."""
+        if self._upload is not None:
+            if not self._upload.find_later_parts():
+                return False
+        elif not length:
+            return self._hidden.read_note() is not None
+        return self._incomplete_parts.read(number, length, self._buffer)
+
+    def _find_stored(self) -> None:
+        """Find the object that an interrupted ``finish()`` has made of the same bytes."""
+        noted = self._hidden.read_note() if self._state["keep_name"] else self._name
+        assembled = self._hidden.assembled
+        if noted and self._object.own_size(noted) == self.offset:
             self._visible = noted
-        elif self._state["keep_name"] and self._new.size(hidden) == self.offset:
-            self._hidden = Whole(hidden, self.offset)
+        elif self._state["keep_name"] and self._object.own_size(assembled) == self.offset:
+            self._assembled = StoredObject(assembled, self.offset)
         else:
             raise names.no_such_file(self._name)
 
     def _send_part(self) -> None:
-        """Let the buffer go up, and go on with an empty one."""
-        if self._parts is None:
-            self._parts = self._new.parts(self._leftovers.upload_key)
-        self._buffer = self._parts.send(self._buffer, self._sizes.size(self._number + 1))
+        """Send the buffer, and replace it by an empty one."""
+        if self._upload is None:
+            self._upload = self._object.start_multipart(self._hidden.multipart_key)
+        self._buffer = self._upload.send(self._buffer, self._sizes.size(self._part_number + 1))
 
     def _store(self) -> str:
         if self._state["keep_name"]:
             return self._visible or self._find_noted() or self._claim_name()
         if self._visible is None:
-            self._complete(self._all_parts() or self._new.put(self._name, self._buffer))
+            self._complete(self._send_rest() or self._object.put(self._name, self._buffer))
         return self._name
 
     def _find_noted(self) -> str | None:
-        """The name under which a killed process has stored the file, if it has."""
-        noted = self._leftovers.read_note()
-        size = self._new.size(noted) if noted else None
+        """Return the name under which an interrupted ``finish()`` has stored the file, if any."""
+        noted = self._hidden.read_note()
+        size = self._object.own_size(noted) if noted else None
         if noted is None or size not in (None, self.offset):
             raise names.no_such_file(self._name)
         return None if size is None else noted
 
     def _claim_name(self) -> str:
-        source: Part | Whole = self._buffer
-        if self._hidden is not None:
-            source = self._hidden
-        elif parts := self._all_parts():
-            self._complete(parts)
-            source = Whole(parts.key, self.offset)
-        return names.claim(self._name, lambda key: self._take(key, source), self._new.taken)
+        source: PartBuffer | StoredObject = self._buffer
+        if self._assembled is not None:
+            source = self._assembled
+        elif upload := self._send_rest():
+            self._complete(upload)
+            source = StoredObject(upload.key, self.offset)
 
-    def _take(self, key: str, source: Part | Whole) -> bool:
-        self._leftovers.write_note(key)
-        return self._new.take(key, source)
+        def create(key: str) -> bool:
+            self._hidden.write_note(key)
+            return self._object.create_if_absent(key, source)
 
-    def _all_parts(self) -> PartsUpload | None:
-        """The upload with all its parts; ``None`` if the buffer has the whole file."""
-        parts = self._parts
-        if parts is None or not parts.count:
+        return names.claim(self._name, create, self._object.exists)
+
+    def _send_rest(self) -> MultipartUpload | None:
+        """Send what is left; return the upload, to be completed. ``None`` if the whole file is in
+        the buffer."""
+        upload = self._upload
+        if upload is None or not upload.count:
             return None
-        parts.wait()
-        if not parts.recall(self._sizes.size):
+        upload.wait()
+        if not upload.find_etags(self._sizes.size):
             raise names.no_such_file(self._name)
         if len(self._buffer):
             self._send_part()
-        return parts
+        return upload
 
-    def _complete(self, upload: PartsUpload | PutUpload) -> None:
-        """Make an object whose name is nobody else's."""
-        if not self._new.complete_if_free(upload) and self._new.size(upload.key) != self.offset:
+    def _complete(self, upload: MultipartUpload | PutObject) -> None:
+        """Create an object whose key is only this file's."""
+        created = self._object.complete_if_absent(upload)
+        if not created and self._object.own_size(upload.key) != self.offset:
             raise names.no_such_file(self._name)
 
     @contextlib.contextmanager

@@ -1,59 +1,51 @@
-"""A file on its way to S3: one request if it is small, else parts while it is still arriving.
+"""A file that one request sends to S3: PutObject if it is small, else a multipart upload.
 
-One part is held in memory, and two by one upload at a time.
+Holds one part in memory; one upload at a time holds two.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
 from uuid import uuid4
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import StagedFile, logger
+from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.s3.bucket import Bucket
-from kinto_attachment.storage.s3.object import NewObject
-from kinto_attachment.storage.s3.requests import MAX_PARTS, Part, PartsUpload, Whole
+from kinto_attachment.storage.s3.new_object import NewObject
+from kinto_attachment.storage.s3.upload import MAX_PARTS, MultipartUpload, PartBuffer, StoredObject
+from kinto_attachment.storage.staged import NewFile, StagedFile
 
-# What S3 wants a part to have at least, but for the last one.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: but for the last part.
 MIN_PART_SIZE = 5 * 1024 * 1024
-# Whatever size is announced: two parts of each upload are in memory. Makes 625 GiB.
+# Whatever size is announced: an upload has two parts in memory. Makes 625 GiB.
 MAX_PART_SIZE = 64 * 1024 * 1024
 
 
 class S3StagedFile(StagedFile):
-    """Keeps the first part in memory; a file that has more goes up as a multipart upload.
+    """Sends the first part when there is more than one; the rest while it arrives.
 
-    With a random name, that upload is the file. A name to keep may be taken by the time that all
-    has arrived, and the parts of an upload cannot be given another one: they go to a hidden
-    object, which ``finish()`` copies, inside S3, to the name that it gets.
+    With a random name, the multipart upload is the file. Another name may be taken when all has
+    arrived, and a multipart upload cannot be renamed: it makes a hidden object, which
+    ``finish()`` copies, inside S3, to the name that the file gets.
     """
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        *,
-        keep_name: bool,
-        attributes: Mapping[str, Any],
-        size: int | None,
-    ) -> None:
-        """``attributes`` are the object's, as boto3 calls them; without ``size``, the hint, a
-        file can have 48 GiB."""
+    def __init__(self, bucket: Bucket, new: NewFile, attributes: Mapping[str, str]) -> None:
+        """``attributes`` are those of the object, in boto3's names. Without ``new.size``, a file
+        can have 48 GiB."""
         self._bucket = bucket
-        self._key = key
-        self._keep_name = keep_name
-        self._new = NewObject(bucket, attributes, uuid4().hex)
-        self._part_size = part_size(size)
-        self._buffer = Part(self._part_size)
-        self._parts: PartsUpload | None = None
+        self._key = new.make_name()
+        self._keep_name = not new.randomize
+        self._object = NewObject(bucket, attributes, uuid4().hex)
+        self._part_size = part_size(new.size)
+        self._buffer = PartBuffer(self._part_size)
+        self._upload: MultipartUpload | None = None
 
     def _write(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
         with self._bucket.errors(f"write to {self._key!r}"):
             while rest:
-                # Not before there is more: the last part of a large file is not an empty one.
+                # Only once there is more: the last part of a large file must not be empty.
                 if len(self._buffer) == self._part_size:
                     self._send_part()
                 rest = rest[self._buffer.fill(rest) :]
@@ -61,48 +53,42 @@ class S3StagedFile(StagedFile):
     def _finish(self) -> str:
         with self._bucket.errors(f"store {self._key!r}"):
             name = self._store()
-        if self._keep_name and self._parts is not None:
-            self._remove_copied(self._parts.key)
-        self._release()
+        if self._keep_name and self._upload is not None:
+            copied = self._upload.key
+            best_effort(f"remove the copied object {copied!r}", self._bucket.delete, copied)
+        # Not left to the garbage collector: a traceback may refer to this file for a while.
+        self._buffer.close()
         return name
 
     def _discard(self) -> None:
-        with contextlib.ExitStack() as steps:  # the last one first, each whatever the others do
-            steps.callback(self._release)
-            steps.callback(self._new.remove_left_behind)
-            if self._parts is not None:
-                steps.callback(self._parts.abort)
-
-    def _release(self) -> None:
-        # Not left to the garbage collector: a traceback may hold on to us for a while.
-        self._buffer.close()
+        with contextlib.ExitStack() as steps:  # the last one first, each even if others fail
+            steps.callback(self._buffer.close)
+            steps.callback(self._object.remove_unconfirmed)
+            if self._upload is not None:
+                steps.callback(self._upload.abort)
 
     def _send_part(self) -> None:
-        """Let the buffer go up, and go on with an empty one."""
-        if self._parts is None:
-            self._parts = self._new.own_parts(names.part() if self._keep_name else self._key)
-        self._buffer = self._parts.send(self._buffer)
+        """Send the buffer, and replace it by an empty one."""
+        if self._upload is None:
+            key = names.hidden() if self._keep_name else self._key
+            self._upload = self._object.start_multipart_to_own_key(key)
+        self._buffer = self._upload.send(self._buffer)
 
     def _store(self) -> str:
-        source: Part | Whole = self._buffer
-        if self._parts is not None:
+        source: PartBuffer | StoredObject = self._buffer
+        if self._upload is not None:
             self._send_part()
-            self._new.complete(self._parts)
-            source = Whole(self._parts.key, self._parts.size)
+            self._object.complete(self._upload)
+            source = StoredObject(self._upload.key, self._upload.size)
         elif not self._keep_name:
-            self._new.complete(self._new.put(self._key, self._buffer))
+            self._object.complete(self._object.put(self._key, self._buffer))
         if not self._keep_name:
             return self._key
-        return names.claim(self._key, lambda key: self._new.take(key, source), self._new.taken)
-
-    def _remove_copied(self, key: str) -> None:
-        try:
-            self._bucket.client.delete_object(Bucket=self._bucket.name, Key=key)
-        except Exception:
-            # The file is stored: this must not fail it.
-            logger.warning("The leftover %s could not be deleted", key, exc_info=True)
+        return names.claim(
+            self._key, lambda key: self._object.create_if_absent(key, source), self._object.exists
+        )
 
 
 def part_size(size: int | None) -> int:
-    """How large the parts of a file of ``size`` bytes are, so that 10,000 are enough."""
+    """Return the size of the parts, in bytes, so that 10,000 are enough for ``size`` bytes."""
     return min(max(MIN_PART_SIZE, -(-(size or 0) // MAX_PARTS)), MAX_PART_SIZE)

@@ -33,7 +33,7 @@ class Files(Protocol):
 
 
 class LocalFiles:
-    """The files in a folder. Unfinished ones are files, too, under hidden names."""
+    """The files in a folder. ResumableUpload ones are files, too, under hidden names."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

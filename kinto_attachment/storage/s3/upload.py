@@ -1,4 +1,4 @@
-"""The requests that make an object of S3: one for all of it, or several for its parts.
+"""The two ways to send an object to S3: PutObject, or a multipart upload.
 
 Their content is in memory, in buffers that go back to the system as soon as they are closed.
 """
@@ -19,16 +19,16 @@ from kinto_attachment.storage.s3.bucket import Bucket, error_code
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS = 10_000
-# Of a copy inside S3. At most 5 GiB; a smaller one is answered before the client loses patience.
+# Of UploadPartCopy. S3 allows 5 GiB; a smaller part is answered before the client times out.
 COPY_PART_SIZE = 256 * 1024 * 1024
 
 _READ_SIZE = 256 * 1024
 
 
-class Part:
-    """Some bytes in memory, at most ``capacity``, that boto3 can read like a file.
+class PartBuffer:
+    """At most ``capacity`` bytes in memory, that boto3 can read like a file.
 
-    Not a ``BytesIO``: what that frees, the process keeps for a while, and it may copy to grow.
+    Not a ``BytesIO``: the process keeps for a while what that frees, and growing may copy it.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -45,7 +45,6 @@ class Part:
         return count
 
     def clear(self) -> None:
-        """Be empty again."""
         self._length = self._position = 0
 
     def close(self) -> None:
@@ -71,18 +70,18 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """An object that is there, of ``size`` bytes."""
+class StoredObject:
+    """An object in the bucket, of ``size`` bytes."""
 
     key: str
     size: int
 
 
-class PutUpload:
-    """A file that goes up in one request."""
+class PutObject:
+    """Sends an object in one request."""
 
     def __init__(
-        self, bucket: Bucket, key: str, attributes: Mapping[str, Any], content: Part
+        self, bucket: Bucket, key: str, attributes: Mapping[str, Any], content: PartBuffer
     ) -> None:
         self.key = key
         self._bucket = bucket
@@ -100,12 +99,11 @@ class PutUpload:
         )
 
 
-class PartsUpload:
-    """A multipart upload, that takes the memory of one part: it goes up, or is filled.
+class MultipartUpload:
+    """A multipart upload that has one part in memory, which is filled or sent.
 
-    One upload at a time has the memory of two: both are on their way most of the time, since a
-    store takes longer to answer than a part to be filled. The uploads beside it keep server and
-    store busy as it is.
+    One upload at a time has two, and sends both: S3 takes longer to answer than a client to fill
+    a part. With one part each, the others keep server and S3 busy as it is.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
     """
@@ -120,57 +118,56 @@ class PartsUpload:
         size: int = 0,
         etags: Mapping[int, str] | None = None,
     ) -> None:
-        """Go on with an upload of which other processes have sent ``count`` parts, ``size``
-        bytes; ``etags`` are their ``sent_again``."""
+        """Continue an upload of which other processes have sent ``count`` parts, ``size`` bytes;
+        ``etags`` are their ``replaced_etags``."""
         self.key = key
         self.id = upload_id
         self.count = count
         self.size = size
-        self.sent_again = dict(etags or {})
-        """The ETags of parts, by their numbers, whose place somebody has filled before with
-        something else. SeaweedFS keeps both, and lists both."""
+        self.replaced_etags = dict(etags or {})
+        """The ETags, by number, of parts that replace a part with other content. SeaweedFS keeps
+        and lists both."""
         self._bucket = bucket
         # By the parts' numbers, which start at 1.
-        self._etags = dict(self.sent_again)
-        self._sent_before: dict[int, set[str]] = {}
+        self._etags = dict(self.replaced_etags)
+        self._earlier_etags: dict[int, set[str]] = {}
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="kinto-attachment-s3")
-        self._on_their_way: deque[tuple[int, Part, Future[str]]] = deque()
-        self._has_spare = False
+        self._in_flight: deque[tuple[int, PartBuffer, Future[str]]] = deque()
+        self._has_second_buffer = False
         self._upload = {"Bucket": bucket.name, "Key": key, "UploadId": upload_id}
 
     @classmethod
-    def create(cls, bucket: Bucket, key: str, attributes: Mapping[str, Any]) -> PartsUpload:
+    def create(cls, bucket: Bucket, key: str, attributes: Mapping[str, Any]) -> MultipartUpload:
         """Start an upload."""
         created = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key, **attributes)
         return cls(bucket, key, created["UploadId"])
 
-    def send(self, part: Part, next_size: int | None = None) -> Part:
-        """Send ``part``. Return an empty part to fill, of ``next_size`` or as large as this one;
-        wait until there is memory for it. Raises boto3's errors about this part, or the one
-        before."""
+    def send(self, buffer: PartBuffer, next_size: int | None = None) -> PartBuffer:
+        """Send a part. Return an empty buffer of ``next_size``, or of the same size; wait until
+        there is memory for it. Raises boto3's errors about this part, or the one before."""
         self.count += 1
-        self.size += len(part)
-        sending = self._workers.submit(self._send, self.count, part)
-        self._on_their_way.append((self.count, part, sending))
-        if not self._has_spare:
-            self._has_spare = self._bucket.spare_part.acquire(blocking=False)
-        capacity = next_size or part.capacity
-        if self._has_spare and len(self._on_their_way) == 1:
-            return Part(capacity)
-        free = self._wait_for_one()
+        self.size += len(buffer)
+        sending = self._workers.submit(self._send, self.count, buffer)
+        self._in_flight.append((self.count, buffer, sending))
+        if not self._has_second_buffer:
+            self._has_second_buffer = self._bucket.second_buffer.acquire(blocking=False)
+        capacity = next_size or buffer.capacity
+        if self._has_second_buffer and len(self._in_flight) == 1:
+            return PartBuffer(capacity)
+        free = self._wait_for_oldest()
         if free.capacity == capacity:
             free.clear()
             return free
         free.close()
-        return Part(capacity)
+        return PartBuffer(capacity)
 
     def wait(self) -> None:
-        """Wait until all parts have gone up. Raises boto3's errors about the last ones."""
-        while self._on_their_way:
-            self._wait_for_one().close()
+        """Wait until all parts are sent. Raises boto3's errors about the last ones."""
+        while self._in_flight:
+            self._wait_for_oldest().close()
 
-    def copy(self, source: Whole) -> None:
-        """Take all parts from an object, within S3."""
+    def copy(self, source: StoredObject) -> None:
+        """Take all parts from an object, inside S3."""
         part_size = max(COPY_PART_SIZE, -(-source.size // MAX_PARTS))
         for start in range(0, source.size, part_size):
             self.count += 1
@@ -182,28 +179,27 @@ class PartsUpload:
             )
             self._etags[self.count] = copied["CopyPartResult"]["ETag"]
 
-    def look_up(self) -> bool:
-        """Find out whether it is neither complete nor aborted, and which parts there are after
-        those that count: a killed process has sent them."""
+    def find_later_parts(self) -> bool:
+        """Ask S3 for parts after ``count``, which a killed process has sent and which are
+        replaced. Return ``False`` if the upload is completed or aborted."""
         try:
             for number, _, etag in self._listed(after=self.count):
-                self._sent_before.setdefault(number, set()).add(etag)
+                self._earlier_etags.setdefault(number, set()).add(etag)
         except ClientError as error:
             if error_code(error) != "NoSuchUpload":
                 raise
             return False
         return True
 
-    def recall(self, size_of: Callable[[int], int]) -> bool:
-        """Ask S3 for the parts that other processes have sent; whether all are there. The part of
-        a number has ``size_of(number)`` bytes."""
+    def find_etags(self, size_of: Callable[[int], int]) -> bool:
+        """Ask S3 for the ETags of parts that other processes have sent. The part of a number has
+        ``size_of(number)`` bytes. Return ``False`` if a part is missing or ambiguous."""
         if len(self._etags) < self.count:
             found: dict[int, set[str]] = {}
             for number, size, etag in self._listed():
                 if number <= self.count and size == size_of(number):
                     found.setdefault(number, set()).add(etag)
             for number, (etag, *others) in found.items():
-                # Which one of several is the right one, nobody knows.
                 if not others:
                     self._etags.setdefault(number, etag)
         return len(self._etags) == self.count
@@ -220,63 +216,45 @@ class PartsUpload:
         )
 
     def abort(self) -> None:
-        """Have S3 drop the parts. Does nothing if the upload is complete or aborted."""
-        # S3 would keep a part that comes after the abort.
+        """Have S3 drop the parts. Does nothing if the upload is completed or aborted."""
+        # First: S3 would keep a part that arrives after the abort.
         self.close()
-        abort(self._bucket, self.key, self.id)
+        self._bucket.abort(self.key, self.id)
 
     def close(self) -> None:
-        """Wait for the parts that are on their way, and release memory and threads."""
+        """Wait for the parts in flight, and release memory and threads."""
         self._workers.shutdown()
-        for _, part, _ in self._on_their_way:
-            part.close()
-        self._on_their_way.clear()
-        if self._has_spare:
-            self._has_spare = False
-            self._bucket.spare_part.release()
+        for _, buffer, _ in self._in_flight:
+            buffer.close()
+        self._in_flight.clear()
+        if self._has_second_buffer:
+            self._has_second_buffer = False
+            self._bucket.second_buffer.release()
 
     def _listed(self, after: int = 0) -> Iterator[tuple[int, int, str]]:
-        """Number, size and ETag of the parts."""
+        """Yield number, size and ETag of the parts that S3 has."""
         pages = self._bucket.client.get_paginator("list_parts")
         for page in pages.paginate(**self._upload, PartNumberMarker=after):
             for part in page.get("Parts", ()):
                 yield part["PartNumber"], part["Size"], part["ETag"]
 
-    def _wait_for_one(self) -> Part:
-        """Wait until the part that was sent first has gone up, and return it."""
-        number, part, sending = self._on_their_way.popleft()
+    def _wait_for_oldest(self) -> PartBuffer:
+        """Wait until the part that was sent first is stored; return its buffer."""
+        number, buffer, sending = self._in_flight.popleft()
         try:
             etag = self._etags[number] = sending.result()
         except BaseException:
-            part.close()
+            buffer.close()
             raise
         finally:
             # Its error refers to this frame: a cycle, that only the collector would free.
             del sending
-        if self._sent_before.get(number, {etag}) != {etag}:
-            self.sent_again[number] = etag
-        return part
+        if self._earlier_etags.get(number, {etag}) != {etag}:
+            self.replaced_etags[number] = etag
+        return buffer
 
-    def _send(self, number: int, part: Part) -> str:
-        part.seek(0)
-        sent = self._bucket.client.upload_part(**self._upload, PartNumber=number, Body=part)
+    def _send(self, number: int, buffer: PartBuffer) -> str:
+        buffer.seek(0)
+        sent = self._bucket.client.upload_part(**self._upload, PartNumber=number, Body=buffer)
         etag: str = sent["ETag"]
         return etag
-
-
-def abort(bucket: Bucket, key: str, upload_id: str) -> None:
-    """Have S3 drop a multipart upload. Does nothing if it is complete or aborted."""
-    try:
-        bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=key, UploadId=upload_id)
-    except ClientError as error:
-        if error_code(error) != "NoSuchUpload":
-            raise
-
-
-def abort_all(bucket: Bucket, key: str) -> None:
-    """Have S3 drop every multipart upload to ``key``, a name with a UUID in it: nobody else's
-    starts like that."""
-    pages = bucket.client.get_paginator("list_multipart_uploads")
-    for page in pages.paginate(Bucket=bucket.name, Prefix=key):
-        for entry in page.get("Uploads", ()):
-            abort(bucket, entry["Key"], entry["UploadId"])

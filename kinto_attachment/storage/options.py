@@ -1,0 +1,45 @@
+"""Where files are stored: the options of each provider. Imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """Store files below the folder ``base_path``, an absolute path."""
+
+    base_path: str
+
+
+@dataclass(frozen=True)
+class S3Options:
+    """Store files in a bucket of S3, or of a server that speaks S3.
+
+    ``acl`` is a canned ACL; with ``""`` none is sent. Without keys, boto3 looks for credentials
+    itself (environment, configuration files, instance role). ``endpoint_url`` is the URL of a
+    server other than AWS; ``host``, ``port`` and ``is_secure`` are another way to write it.
+    ``num_retries`` is how often a failed request is repeated, ``timeout`` how many seconds a
+    connection may take.
+    """
+
+    bucket: str
+    acl: str = "public-read"
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    region: str | None = None
+    endpoint_url: str | None = None
+    host: str | None = None
+    port: int | None = None
+    is_secure: bool = True
+    use_path_style: bool = False
+    num_retries: int = 1
+    timeout: float = 5
+
+    @property
+    def endpoint(self) -> str | None:
+        """The URL of the server; ``None`` is AWS."""
+        if self.endpoint_url or not self.host:
+            return self.endpoint_url or None
+        port = f":{self.port}" if self.port else ""
+        return f"{'https' if self.is_secure else 'http'}://{self.host}{port}"

@@ -1,0 +1,98 @@
+"""A file on its way in: what to store (``NewFile``), and the file that one request sends."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from kinto_attachment.storage import names
+from kinto_attachment.storage.cleanup import best_effort
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """What to store, and how: the argument of ``stage()`` and ``create()``."""
+
+    filename: str
+    """What the file should be called. The stored name is made safe (ASCII letters, digits and
+    ``_.-``), keeps its extension, and is cut to 255 bytes."""
+    folder: str = ""
+    """Relative path with ``/`` between its folders; trusted."""
+    randomize: bool = True
+    """Take only the extension from ``filename``; the rest of the stored name is a UUID4."""
+    content_type: str = "application/octet-stream"
+    """Media type, for storages that serve their files: ASCII, without control characters."""
+    size: int | None = None
+    """Expected size in bytes, a hint. Without it, parts of a resumable file on S3 differ in size,
+    which Cloudflare's R2 refuses above 5,000 MiB."""
+    acl: str | None = None
+    """Canned ACL of the object on S3, in place of the storage's own; ``""``: none is sent. Set by
+    ``save(acl=...)`` of pyramid_storage. The local disk has no ACLs, and refuses one."""
+
+    def make_name(self) -> str:
+        """Return a name to store the file as, with its folder; a new one each time if it is
+        random. Raises ``ValueError`` if ``folder`` leads out of the storage."""
+        name = names.randomized(self.filename) if self.randomize else names.safe(self.filename)
+        return names.join(self.folder, name)
+
+
+class StagedFile(abc.ABC):
+    """A file that one request sends. Nobody can read it before ``finish()``.
+
+    Belongs to one thread at a time. A backend implements ``_write``, ``_finish`` and
+    ``_discard``; none is called on a file that was finished or discarded.
+    """
+
+    _closed = False
+
+    def write(self, chunk: bytes) -> None:
+        """Append ``chunk``. Memory is constant, whatever was written before.
+
+        Raises ``StorageUnavailable``, and then the file is discarded. Raises ``ValueError`` on a
+        file that was finished or discarded.
+        """
+        self._or_discard(self._write, chunk)
+
+    def finish(self) -> str:
+        """Make the file durable and visible; return its relative name.
+
+        Once it returns, the file survives a power cut. Never overwrites: if the wanted name is
+        taken, the file gets the next free one (``a.txt``, ``a-1.txt``, ``a-2.txt``...).
+        Raises ``StorageUnavailable``, and then the file is discarded and nothing is visible.
+        Raises ``ValueError`` on a file that was finished or discarded.
+        """
+        name = self._or_discard(self._finish)
+        self._closed = True
+        return name
+
+    def discard(self) -> None:
+        """Remove an unfinished file, and release its memory and descriptors.
+
+        Does nothing on a file that was finished or discarded already. Never raises: what cannot
+        be removed now is logged, and left for ``kinto-attachment gc``.
+        """
+        if not self._closed:
+            self._closed = True
+            best_effort("discard an upload", self._discard)
+
+    def _or_discard(self, step: Callable[..., _Result], *args: Any) -> _Result:
+        if self._closed:
+            raise ValueError("the staged file was finished or discarded")
+        try:
+            return step(*args)
+        except BaseException:
+            self.discard()
+            raise
+
+    @abc.abstractmethod
+    def _write(self, chunk: bytes) -> None: ...
+
+    @abc.abstractmethod
+    def _finish(self) -> str: ...
+
+    @abc.abstractmethod
+    def _discard(self) -> None: ...
