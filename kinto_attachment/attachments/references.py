@@ -27,19 +27,12 @@ from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.upload import Metadata
 from kinto_attachment.database.objects import Object, get, is_transactional
 from kinto_attachment.database.rows import Row, Rows
+from kinto_attachment.errors import FileDeleted, MetadataModified
 from kinto_attachment.settings import Settings
 
 # Kinto's counters plugin counts the objects of this name.
 FILES = "attachments"
 HOLDINGS = "attachments-holdings"
-
-
-class MetadataModified(Exception):
-    """The record's attachment is not the metadata of the file that it holds."""
-
-
-class FileDeleted(Exception):
-    """The record's attachment is the metadata of a file that has been deleted."""
 
 
 class References:
@@ -100,7 +93,7 @@ class References:
         if name == held:
             return
         if name is None and attachment is not None and not trusted:
-            raise MetadataModified(holder.uri)
+            raise MetadataModified()
         # In the order of names: two records may swap their files.
         for each in sorted(filter(None, {name, held})):
             self._locked_file(each)
@@ -195,7 +188,7 @@ class References:
     def _add_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
         if row is None or ("gone" in row and not self._changes.revoke_deletion(name)):
-            raise FileDeleted(name)
+            raise FileDeleted()
         if holder.uri not in row["holders"] or "gone" in row or "kept" in row:
             row.pop("gone", None)
             row.pop("kept", None)

@@ -10,32 +10,18 @@ from collections.abc import Container
 from itertools import islice
 from typing import Any
 
-from kinto.core.errors import ERRORS, http_error
 from kinto.core.events import ACTIONS, ResourceChanged
 from kinto.core.storage import Filter
 from kinto.core.utils import COMPARISON
-from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.references import FileDeleted, MetadataModified, References
+from kinto_attachment.attachments.references import References
 from kinto_attachment.database.objects import is_transactional, lock
 from kinto_attachment.database.scan import PAGE, pages
+from kinto_attachment.errors import Refusal, answered
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.tus.store import UploadStore
-
-_REFUSALS = {
-    MetadataModified: (
-        HTTPBadRequest,
-        ERRORS.INVALID_POSTED_DATA,
-        "Attachment metadata cannot be modified.",
-    ),
-    FileDeleted: (
-        HTTPConflict,
-        ERRORS.CONSTRAINT_VIOLATED,
-        "The attached file was deleted meanwhile: read the record again.",
-    ),
-}
 
 
 def register(config: Any) -> None:
@@ -53,6 +39,7 @@ def register(config: Any) -> None:
     )
 
 
+@answered()
 def on_records_changed(event: Any) -> None:
     """Follow records that were created, updated or deleted."""
     references = _references(event.request)
@@ -66,10 +53,9 @@ def on_records_changed(event: Any) -> None:
     for holder in holders:
         try:
             references.sync(holder, trusted=trusted)
-        except (MetadataModified, FileDeleted) as refusal:
+        except Refusal:
             _restore(event.request, references, holder)
-            answer, errno, message = _REFUSALS[type(refusal)]
-            raise http_error(answer(), errno=errno, message=message) from None
+            raise
 
 
 def on_collections_deleted(event: Any) -> None:
