@@ -50,9 +50,9 @@ class RecordAttachment:
         body = {**body, "data": {**body.get("data", {}), FILE: attachment}}
         # Before the record shows the file: without transactions, others see it at once.
         self._references.add(name, metadata, self._holder)
-        write = records.put if context.current_object is None else records.patch
+        method = "PUT" if context.current_object is None else "PATCH"
         try:
-            write(self._request, context, body, preconditions)
+            records.write(self._request, context, method, body, preconditions)
         finally:
             if not is_transactional(self._kinto_storage):
                 self._keep_if_shown(name, attachment)
@@ -84,9 +84,9 @@ class RecordAttachment:
             return
         without = {key: value for key, value in record.items() if key != FILE}
         if records.accepts(self._request, context, {**without, FILE: None}):
-            records.patch(self._request, context, {"data": {FILE: None}})
+            records.write(self._request, context, "PATCH", {"data": {FILE: None}})
         elif records.accepts(self._request, context, without):
-            records.put(self._request, context, {"data": without})
+            records.write(self._request, context, "PUT", {"data": without})
         else:
             description = "The schema requires an attachment: replace it instead."
             raise InvalidParameter("body", FILE, description)

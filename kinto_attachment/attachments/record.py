@@ -22,30 +22,19 @@ from kinto_attachment.errors import InvalidParameter
 from kinto_attachment.http.preconditions import HEADERS, Preconditions
 
 
-def patch(
+def write(
     request: Any,
     context: AttachmentContext,
+    method: str,
     body: dict[str, Any],
     preconditions: Preconditions | None = None,
 ) -> None:
-    """Merge ``body`` (``{"data": ..., "permissions": ...}``) into the record.
+    """PUT or PATCH the record with ``body`` (``{"data": ..., "permissions": ...}``).
 
-    Raises what a PATCH of the record with these ``preconditions`` is refused with.
+    Raises what such a request with these ``preconditions`` is refused with.
     """
-    _resource(request, context, "PATCH", body, preconditions).patch()
-
-
-def put(
-    request: Any,
-    context: AttachmentContext,
-    body: dict[str, Any],
-    preconditions: Preconditions | None = None,
-) -> None:
-    """Create the record, or replace it.
-
-    Raises what a PUT of the record with these ``preconditions`` is refused with.
-    """
-    _resource(request, context, "PUT", body, preconditions).put()
+    resource = _resource(request, context, method, body, preconditions)
+    resource.put() if method == "PUT" else resource.patch()
 
 
 def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> bool:
