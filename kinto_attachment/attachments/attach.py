@@ -13,8 +13,8 @@ from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.authorization import AttachmentContext, authorize_again
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.inspection import Metadata
 from kinto_attachment.attachments.references import References
-from kinto_attachment.attachments.upload import Metadata
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.errors import InvalidParameter, UnknownRecord
 from kinto_attachment.http.multipart import FILE

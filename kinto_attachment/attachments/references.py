@@ -24,7 +24,7 @@ from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.upload import Metadata
+from kinto_attachment.attachments.inspection import Metadata
 from kinto_attachment.database.objects import Object, get, is_transactional
 from kinto_attachment.database.rows import Row, Rows
 from kinto_attachment.errors import FileDeleted, MetadataModified

@@ -1,19 +1,18 @@
-"""A file on its way in, in one request or in several: named, checked, hashed, counted.
+"""A file on its way in: accepted or refused by its name and size, named, received.
 
-Whatever is to be refused or looked at for every file has its place here: by name and size in
-``UploadPolicy``, by content in ``Inspection``.
+Whatever limits uploads has its place in ``UploadPolicy``, whether a file comes in one request or
+in several.
 """
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
-from typing import Any
 
+from kinto_attachment.attachments.inspection import Inspection, Metadata
 from kinto_attachment.errors import ExtensionNotAllowed, FileTooLarge, FolderTooLong
 from kinto_attachment.http.multipart import FilePart
 from kinto_attachment.settings import CollectionSettings
@@ -24,26 +23,6 @@ from kinto_attachment.storage.media_types import media_type
 _FORM_OVERHEAD = 64 * 1024
 # What the common file systems allow.
 _MAX_FOLDER_BYTES = 255
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """A file's metadata, without its location. ``size`` is in bytes."""
-
-    filename: str
-    hash: str
-    mimetype: str
-    size: int
-
-    def attachment(self, location: str) -> dict[str, Any]:
-        """Return the ``attachment`` attribute of the record."""
-        return {
-            "filename": self.filename,
-            "hash": self.hash,
-            "location": location,
-            "mimetype": self.mimetype,
-            "size": self.size,
-        }
 
 
 class UploadPolicy:
@@ -89,7 +68,7 @@ class UploadPolicy:
             content_type=mimetype,
             size=size,
         )
-        return IncomingFile(part.filename, mimetype, new, self)
+        return IncomingFile(part.filename, mimetype, new, self.max_size)
 
     def _stored_filename(self, filename: str) -> str:
         path = PurePosixPath(filename)
@@ -103,33 +82,16 @@ class UploadPolicy:
 
 @dataclass(frozen=True)
 class IncomingFile:
-    """A file that the policy accepts; ``new`` is how the storage is to take it."""
+    """A file that the policy accepts; ``new`` is how the storage takes it."""
 
     filename: str
     mimetype: str
     new: NewFile
-    policy: UploadPolicy
+    max_size: int | None
 
-
-class Inspection:
-    """Looks at the content of a file, once, from its first byte to its last."""
-
-    def __init__(self, file: IncomingFile) -> None:
-        self._file = file
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    def update(self, chunk: bytes) -> None:
-        """Look at the next bytes. Raises ``FileTooLarge`` as soon as the limit is passed."""
-        self._size += len(chunk)
-        self._file.policy.check_size(self._size)
-        self._digest.update(chunk)
-
-    def metadata(self) -> Metadata:
-        """Return what is known of the file after its last byte."""
-        return Metadata(
-            self._file.filename, self._digest.hexdigest(), self._file.mimetype, self._size
-        )
+    def inspection(self) -> Inspection:
+        """Start the look at its content."""
+        return Inspection(self.filename, self.mimetype, self.max_size)
 
 
 class StagedUpload:
@@ -140,7 +102,7 @@ class StagedUpload:
 
     def __init__(self, files: FileStorage, file: IncomingFile) -> None:
         """Raises ``StorageUnavailable``."""
-        self._inspection = Inspection(file)
+        self._inspection = file.inspection()
         self._staged = files.stage(file.new)
 
     def write(self, chunk: bytes) -> None:

@@ -22,8 +22,9 @@ from kinto_attachment.attachments.attach import Body as RecordBody
 from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.inspection import Metadata
 from kinto_attachment.attachments.references import References
-from kinto_attachment.attachments.upload import IncomingFile, Inspection, Metadata, UploadPolicy
+from kinto_attachment.attachments.upload import IncomingFile, UploadPolicy
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.database.transactions import (
     OwnTransaction,
@@ -248,7 +249,7 @@ class ResumableUploads:
 
         Raises ``FileMismatch``, ``FileTooLarge``, ``ExpiredUpload``, ``StorageUnavailable``.
         """
-        inspection = Inspection(file)
+        inspection = file.inspection()
         try:
             with closing(self._files.read(upload.name or "")) as chunks:
                 for chunk in chunks:

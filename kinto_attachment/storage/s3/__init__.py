@@ -20,6 +20,7 @@ from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
+from kinto_attachment.storage.s3.new_object import attributes_of
 from kinto_attachment.storage.s3.staged import S3StagedFile
 from kinto_attachment.storage.staged import NewFile, StagedFile
 
@@ -44,10 +45,10 @@ class S3Storage(FileStorage, S3FileStorage):
         return self._bucket.client
 
     def stage(self, new: NewFile) -> StagedFile:
-        return S3StagedFile(self._bucket, new, self._attributes(new))
+        return S3StagedFile(self._bucket, new, attributes_of(new, self.acl))
 
     def create(self, new: NewFile) -> State:
-        return s3_resumable.create(self._bucket, new, self._attributes(new))
+        return s3_resumable.create(self._bucket, new, attributes_of(new, self.acl))
 
     def resume(self, state: State) -> ResumableFile:
         return s3_resumable.S3ResumableFile(self._bucket, state)
@@ -69,11 +70,6 @@ class S3Storage(FileStorage, S3FileStorage):
 
     def _cancel(self, state: State) -> None:
         s3_resumable.cancel(self._bucket, state)
-
-    def _attributes(self, new: NewFile) -> dict[str, str]:
-        """Return the attributes of the object, in boto3's names."""
-        acl = self.acl if new.acl is None else new.acl
-        return {"ContentType": new.content_type} | ({"ACL": acl} if acl else {})
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         if stop is not None and stop <= start:

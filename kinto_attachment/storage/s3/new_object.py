@@ -12,10 +12,17 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
+from kinto_attachment.storage.base import NewFile
 from kinto_attachment.storage.s3.bucket import Bucket, error_code, http_status
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
 
 _MARK = "upload"
+
+
+def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
+    """Return the attributes of the object for ``new``, in boto3's names; an empty ACL is none."""
+    acl = default_acl if new.acl is None else new.acl
+    return {"ContentType": new.content_type} | ({"ACL": acl} if acl else {})
 
 
 class NewObject:
