@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Set
 
 import transaction
 
@@ -72,11 +72,9 @@ class FileChanges:
         """Delete an old file once the transaction has committed."""
         self._old.add(name)
 
-    def given_up(self, page: int) -> Iterator[list[str]]:
-        """Yield the names of the old files to be deleted, in pages."""
-        names = sorted(self._old)
-        for first in range(0, len(names), page):
-            yield names[first : first + page]
+    def given_up(self, most: int, *, but: Set[str]) -> list[str]:
+        """Return up to ``most`` names of old files to be deleted, without those of ``but``."""
+        return sorted(self._old - but)[:most]
 
     def leave(self, names: Iterable[str]) -> None:
         """Leave old files for gc: the records cannot be asked whether they reference them."""

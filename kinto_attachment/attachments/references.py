@@ -130,7 +130,10 @@ class References:
         To be called once all subscribers have run: a later one may write the file back. Locks none
         of the records.
         """
-        for some in self._changes.given_up(_PAGE):
+        seen: set[str] = set()
+        # Whoever is adopted may give up another file.
+        while some := self._changes.given_up(_PAGE, but=seen):
+            seen.update(some)
             try:
                 showing = self.showing(some)
             except IndexMissing:
@@ -298,6 +301,9 @@ class References:
         row["holders"] = sorted({*row["holders"], *(holder.uri for holder, _ in records)})
         self._write_file(row)
         for holder, attachment in records:
+            held = self.held_by(holder)
+            if held is not None and held != name:
+                self._remove_holder(held, holder)
             self._write_holding(holder, name, attachment, row)
 
     def _files(self, names: Collection[str]) -> dict[str, Row]:
