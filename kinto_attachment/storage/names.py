@@ -116,12 +116,3 @@ def _split(filename: str) -> tuple[str, str]:
 def _plain(text: str) -> str:
     ascii_only = "_".join(text.split()).encode("ascii", "ignore").decode("ascii")
     return _UNSAFE.sub("", ascii_only).strip("._")
-
-
-_RANDOM = re.compile(
-    r"(?:.*/)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[a-z0-9_-]+)?", re.DOTALL
-)
-
-
-def is_random(name: str) -> bool:
-    return _RANDOM.fullmatch(name) is not None

@@ -67,7 +67,7 @@ class ResumableFile(abc.ABC):
         """
         return self._or_close(self._checkpoint)
 
-    def finish(self, is_used: Any = None) -> str:
+    def finish(self) -> str:
         """Make the file durable and visible; return its relative name.
 
         Promises what ``StagedFile.finish()`` does: it survives a power cut and has overwritten

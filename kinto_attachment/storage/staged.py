@@ -57,7 +57,7 @@ class StagedFile(abc.ABC):
         """
         self._or_discard(self._write, chunk)
 
-    def finish(self, is_used: Any = None) -> str:
+    def finish(self) -> str:
         """Make the file durable and visible; return its relative name.
 
         Once it returns, the file survives a power cut. Never overwrites: if the wanted name is
