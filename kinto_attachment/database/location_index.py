@@ -33,7 +33,7 @@ _CREATE = f"CREATE INDEX CONCURRENTLY {NAME} ON objects ({_DIGEST}) WHERE {_IS_I
 _DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {NAME}"
 _IS_VALID = f"""
 SELECT EXISTS (
-    SELECT FROM pg_index WHERE indexrelid = to_regclass('{NAME}') AND indisvalid
+    SELECT FROM pg_index WHERE indexrelid = (SELECT to_regclass('{NAME}')) AND indisvalid
 ) AS is_valid
 """  # noqa: S608 - of constants
 _WITH_DIGEST = f"""

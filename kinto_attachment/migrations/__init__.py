@@ -74,7 +74,9 @@ def _state(kinto_storage: Any) -> tuple[int, bool]:
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
     with errors(), engine.connect() as connection:
-        return _count_links(connection) or 0, location_index.is_valid(connection)
+        links = _count_links(connection)
+        # Without tables, Kinto itself asks for kinto migrate.
+        return links or 0, links is None or location_index.is_valid(connection)
 
 
 def migrated_at(connection: Any) -> int | None:
