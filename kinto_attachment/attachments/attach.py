@@ -7,20 +7,29 @@ the record, when ``ResourceChanged`` is sent.
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, TypeVar
 
 from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.authorization import AttachmentContext, authorize_again
-from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
+from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.attachments.references import References
+from kinto_attachment.database.commit import OutcomeUnknown, commit
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.errors import InvalidParameter, UnknownRecord
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
+
+logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 Body = dict[str, dict[str, Any]]
 """``data`` and ``permissions`` of a record, each of them optional."""
@@ -54,8 +63,8 @@ class RecordAttachment:
         try:
             records.write(self._request, context, method, body, preconditions)
         finally:
-            if not is_transactional(self._kinto_storage):
-                self._keep_if_shown(name, attachment)
+            if not is_transactional(self._kinto_storage) and not self.shows(name):
+                self._references.forget(name)
         return attachment
 
     def is_used(self, name: str) -> bool:
@@ -95,10 +104,64 @@ class RecordAttachment:
             description = "The schema requires an attachment: replace it instead."
             raise InvalidParameter("body", FILE, description)
 
-    def _keep_if_shown(self, name: str, attachment: dict[str, Any]) -> None:
-        """Without transactions: keep the file if the record shows it, whatever comes after."""
-        record = self._references.record(self._holder)
-        if record is not None and record.get(FILE) == attachment:
-            self._changes.keep_new()
-        else:
-            self._references.forget(name)
+    def shows(self, name: str) -> bool:
+        """Whether the record references the file."""
+        return self._references.referenced_by(self._holder) == name
+
+
+def attach_file(
+    request: Any,
+    settings: Settings,
+    files: FileStorage,
+    name: str,
+    metadata: Metadata,
+    body: Body,
+    preconditions: Preconditions,
+) -> dict[str, Any]:
+    """Attach the stored file ``name``, and commit; or delete the file.
+
+    Returns and raises what ``RecordAttachment.attach()`` does, and what ``commit()`` raises.
+    """
+
+    def record() -> RecordAttachment:
+        return RecordAttachment(request, settings, files)
+
+    try:
+        return commit_record(
+            request,
+            # Kinto changes the body that it is given.
+            lambda: record().attach(name, metadata, deepcopy(body), preconditions),
+            has_committed=lambda: record().shows(name),
+        )
+    except OutcomeUnknown:
+        logger.error("The database may have committed or not: %s is left for gc.", name)
+        raise
+    except BaseException:
+        if is_transactional(request.registry.storage) or not record().shows(name):
+            delete_files(files, [name])
+        raise
+
+
+def detach_file(
+    request: Any, settings: Settings, files: FileStorage, preconditions: Preconditions
+) -> None:
+    """Take the attachment off the record, and commit. Raises as ``attach_file()`` does."""
+    commit_record(
+        request,
+        lambda: RecordAttachment(request, settings, files).detach(preconditions),
+        has_committed=lambda: False,
+    )
+
+
+def commit_record(
+    request: Any, write: Callable[[], _Result], *, has_committed: Callable[[], bool]
+) -> _Result:
+    """Commit what ``write()`` does to the record of the request. See ``commit()``."""
+    bucket_uri = f"/buckets/{request.matchdict['bucket_id']}"
+    return commit(
+        request,
+        write,
+        bucket_uri=bucket_uri,
+        before_commit=last_look,
+        has_committed=has_committed,
+    )

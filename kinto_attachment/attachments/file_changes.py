@@ -1,4 +1,4 @@
-"""Let files follow the transaction: delete new ones if it aborts, old ones once it has committed.
+"""Let files follow the transaction: delete old ones once it has committed.
 
 Transaction hooks may not use Kinto's storage, and what they raise is lost. So they only delete
 files, and log those that could not be deleted, which ``kinto-attachment gc`` finds.
@@ -7,7 +7,6 @@ files, and log those that could not be deleted, which ``kinto-attachment gc`` fi
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Set
 
 import transaction
@@ -22,7 +21,8 @@ class FileChanges:
 
     def __init__(self, files: FileStorage) -> None:
         self._files = files
-        self._forget()
+        self._old: set[str] = set()
+        self._ended: list[State] = []
         self.kept: set[str] = set()
         """Names of files that a holder has released in this transaction under ``keep_old_files``:
         they are kept, whoever releases them last."""
@@ -37,8 +37,6 @@ class FileChanges:
             changes = cls(files)
             current.set_data(files, changes)
             current.addAfterCommitHook(changes._committed)
-            # A plain abort does not run the commit hooks.
-            current.addAfterAbortHook(changes._aborted)
         return changes
 
     @classmethod
@@ -50,23 +48,9 @@ class FileChanges:
             return None
         return changes
 
-    def discard_if_aborted(self, name: str) -> None:
-        """Delete a new file if the transaction aborts."""
-        self._new.add(name)
-
-    def cancel_if_aborted(self, state: State) -> None:
-        """Cancel a new resumable upload if the transaction aborts."""
-        self._begun.append(state)
-
     def cancel_if_committed(self, state: State) -> None:
         """Cancel a resumable upload once the transaction has committed."""
         self._ended.append(state)
-
-    def keep_new(self) -> None:
-        """Keep new files and uploads even if the transaction aborts, where writes cannot be rolled
-        back."""
-        self._new.clear()
-        self._begun.clear()
 
     def delete_if_committed(self, name: str) -> None:
         """Delete an old file once the transaction has committed."""
@@ -93,33 +77,8 @@ class FileChanges:
     def _committed(self, success: bool) -> None:
         if success:
             delete_files(self._files, self._old)
-            self._cancel(self._ended)
-        elif _outcome_is_unknown(sys.exc_info()[1]):
-            logger.error(
-                "The database may have committed or not: these new files are left for gc: %s",
-                ", ".join(sorted(self._new)),
-            )
-        else:
-            self._undo()
-        self._forget()
-
-    def _aborted(self) -> None:
-        self._undo()
-        self._forget()
-
-    def _undo(self) -> None:
-        delete_files(self._files, self._new)
-        self._cancel(self._begun)
-
-    def _cancel(self, states: list[State]) -> None:
-        for state in states:
-            self._files.cancel(state)
-
-    def _forget(self) -> None:
-        self._new: set[str] = set()
-        self._old: set[str] = set()
-        self._begun: list[State] = []
-        self._ended: list[State] = []
+            for state in self._ended:
+                self._files.cancel(state)
 
 
 def delete_files(files: FileStorage, names: Iterable[str]) -> None:
@@ -127,8 +86,3 @@ def delete_files(files: FileStorage, names: Iterable[str]) -> None:
     for name, error in files.delete_many(names):
         if error is not None:
             logger.error("%s could not be deleted, and is left for gc.", name, exc_info=error)
-
-
-def _outcome_is_unknown(error: BaseException | None) -> bool:
-    """Whether the connection was lost during COMMIT: the record may exist, and needs its file."""
-    return bool(getattr(error, "connection_invalidated", False))

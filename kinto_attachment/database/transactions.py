@@ -1,4 +1,4 @@
-"""The transaction of a request: ended while the body comes in, committed before the answer.
+"""The transaction of a request: ended while the body comes in, and begun again.
 
 A request has one transaction, from pyramid_tm; the requests of a batch share it.
 https://docs.pylonsproject.org/projects/pyramid-tm/
@@ -50,78 +50,59 @@ def suspended(request: Any) -> Iterator[OwnTransaction]:
     others may have written, and without pyramid_tm the request's transaction just goes on.
     Raises Kinto's ``BackendError`` where the database does not commit.
     """
-    if not _has_own_transaction(request):
+    if not has_own_transaction(request):
         yield nullcontext
         return
     manager = request.tm
-    ended = manager.get()
-    before_commit = list(ended.getBeforeCommitHooks())
-    after_commit = list(ended.getAfterCommitHooks())
-    user, description = ended.user, ended.description
+    carried = CarriedOver(manager.get())
     # A connection that was lost in the meantime is not needed any more.
     with suppress(*SQL_ERRORS):
         manager.abort()
     try:
-        yield partial(_own_transaction, manager)
+        yield partial(own_transaction, manager)
     finally:
-        begun = manager.begin()
-        begun.user, begun.description = user, description
-        for hook, args, kws in before_commit:
+        carried.onto(manager.begin())
+
+
+class CarriedOver:
+    """What others have set on a transaction, for the one that takes its place."""
+
+    def __init__(self, ended: Any) -> None:
+        self._before_commit = list(ended.getBeforeCommitHooks())
+        self._after_commit = list(ended.getAfterCommitHooks())
+        self._user, self._description = ended.user, ended.description
+
+    def onto(self, begun: Any) -> None:
+        """Set it on a new transaction."""
+        begun.user, begun.description = self._user, self._description
+        for hook, args, kws in self._before_commit:
             begun.addBeforeCommitHook(hook, args, kws)
-        for hook, args, kws in after_commit:
+        for hook, args, kws in self._after_commit:
             begun.addAfterCommitHook(hook, args, kws)
 
 
 @contextmanager
-def committed(request: Any, before_commit: Callable[[Any], None]) -> Iterator[None]:
-    """Run the block, notify what it has changed, and commit: before the response is made.
-
-    So whoever calls it knows what became of the write. ``ResourceChanged`` is sent here instead
-    of by Kinto's tween, ``AfterResourceChanged`` by Kinto's hook on the transaction.
-    ``before_commit(request)`` is called once all subscribers have run. In a batch and without
-    pyramid_tm only the block runs; the rest happens when the batch ends.
-    Raises what subscribers and the database raise; nothing is written then.
-    """
-    if not _has_own_transaction(request):
-        yield
-        return
-    manager, sent = request.tm, outermost(request)
-    try:
-        yield
-        for event in sent.get_resource_events():
-            sent.registry.notify(event)
-        before_commit(sent)
-        manager.commit()
-    except BaseException:
-        _abort(manager)
-        raise
-    finally:
-        # Kinto's tween would notify them again.
-        sent.bound_data.pop("resource_events", None)
-        manager.begin()
-
-
-@contextmanager
-def _own_transaction(manager: Any) -> Iterator[None]:
+def own_transaction(manager: Any) -> Iterator[None]:
+    """Run the block in a transaction that commits at its end. Raises ``BackendError``."""
     manager.begin()
     try:
         yield
         manager.commit()
     except SQL_ERRORS as error:
-        _abort(manager)
+        abort(manager)
         raise BackendError(original=error) from error
     except BaseException:
-        _abort(manager)
+        abort(manager)
         raise
 
 
-def _abort(manager: Any) -> None:
-    # The error that led here is the one to report.
+def abort(manager: Any) -> None:
     with suppress(Exception):
         manager.abort()
 
 
-def _has_own_transaction(request: Any) -> bool:
+def has_own_transaction(request: Any) -> bool:
+    """Whether the request has a transaction of its own: no batch, and pyramid_tm is active."""
     sent = _as_sent(request)
     return not is_in_batch(request) and bool(sent.environ.get("tm.active"))
 

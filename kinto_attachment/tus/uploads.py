@@ -8,6 +8,7 @@ written.
 from __future__ import annotations
 
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from io import BytesIO
@@ -19,17 +20,16 @@ from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.attach import Body as RecordBody
-from kinto_attachment.attachments.attach import RecordAttachment
-from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.attach import RecordAttachment, commit_record
+from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
-from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import IncomingFile, UploadPolicy
+from kinto_attachment.database.commit import OutcomeUnknown
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.database.transactions import (
     OwnTransaction,
-    committed,
     release,
     suspended,
 )
@@ -43,7 +43,7 @@ from kinto_attachment.errors import (
 from kinto_attachment.http.multipart import FILE, FilePart
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage, best_effort
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.tus.lease import Lease, check_owner, check_unlocked
 from kinto_attachment.tus.receive import Body, receive, receive_leased
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
@@ -116,13 +116,16 @@ class ResumableUploads:
                 upload = self._receive_first(upload, content)
             if upload.name is not None:
                 metadata = self._inspect(upload, file)
-        except BaseException:
-            self._files.cancel(upload.state)
-            if upload.name is not None:
-                best_effort("delete the file of an upload", self._files.delete, upload.name)
+            return commit_record(
+                self._request,
+                partial(self._write_created, upload, metadata, creation),
+                has_committed=lambda: self._store.get(upload.record, upload.id) is not None,
+            )
+        except OutcomeUnknown:
             raise
-        with committed(self._request, last_look):
-            return self._write_created(upload, metadata, creation)
+        except BaseException:
+            self._discard_created(upload)
+            raise
 
     def append(
         self, upload_id: str, offset: int, content: Body, length: int | None = None
@@ -147,8 +150,11 @@ class ResumableUploads:
                     return lease.upload
                 metadata = self._inspect(lease.upload, self._accepted(lease.upload), lease)
         try:
-            with committed(self._request, last_look):
-                return self._attach(lease.upload, metadata)
+            return commit_record(
+                self._request,
+                partial(self._attach, lease.upload, metadata),
+                has_committed=lambda: self._record().shows(lease.upload.name or ""),
+            )
         except BaseException as error:
             with suspended(self._request) as own_transaction:
                 self._termination.after_refusal(own_transaction, lease, error)
@@ -292,29 +298,34 @@ class ResumableUploads:
         self, upload: ResumableUpload, metadata: Metadata | None, creation: Creation
     ) -> ResumableUpload:
         """Save the upload, or attach its file if it is whole."""
-        changes = FileChanges.current(self._files)
-        changes.cancel_if_aborted(upload.state)
-        attachment = RecordAttachment(self._request, self._settings, self._files)
         if upload.name is not None and metadata is not None:
-            changes.discard_if_aborted(upload.name)
-            attachment.attach(upload.name, metadata, creation.body, creation.preconditions)
+            body = deepcopy(creation.body)
+            self._record().attach(upload.name, metadata, body, creation.preconditions)
             upload = replace(upload, done=True)
         else:
-            attachment.authorize()
+            self._record().authorize()
+        changes = FileChanges.current(self._files)
         for expired in self._store.expired(self._record_uri):
             self._store.terminate(expired, changes)
         self._store.save(upload)
-        if not is_transactional(self._kinto_storage):
-            changes.keep_new()
         return upload
+
+    def _discard_created(self, upload: ResumableUpload) -> None:
+        """Remove what is stored of an upload that was not created, but no file that the record
+        shows, where nothing rolls back."""
+        self._files.cancel(upload.state)
+        is_shown = upload.name is not None and (
+            not is_transactional(self._kinto_storage) and self._record().shows(upload.name)
+        )
+        if upload.name is not None and not is_shown:
+            delete_files(self._files, [upload.name])
 
     def _attach(self, upload: ResumableUpload, metadata: Metadata) -> ResumableUpload:
         """Write the record. The file stays if that fails: the end can be tried again."""
         if not is_transactional(self._kinto_storage):
             check_owner(self._store, upload)
-        attachment = RecordAttachment(self._request, self._settings, self._files)
         preconditions = Preconditions(upload.preconditions)
-        attachment.attach(upload.name or "", metadata, upload.body, preconditions)
+        self._record().attach(upload.name or "", metadata, deepcopy(upload.body), preconditions)
         with self._store.exclusive():
             # The record's row is locked first, as by a DELETE of the record.
             check_owner(self._store, upload)
@@ -330,6 +341,9 @@ class ResumableUploads:
         attachment = expected.attachment(self._settings.location(name))
         data = {**creation.body.get("data", {}), FILE: attachment}
         records.validate(self._request, self._request.context, {**creation.body, "data": data})
+
+    def _record(self) -> RecordAttachment:
+        return RecordAttachment(self._request, self._settings, self._files)
 
     def _references(self) -> References:
         changes = FileChanges.current(self._files)

@@ -9,12 +9,10 @@ from kinto.core.authorization import DYNAMIC
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from kinto_attachment.attachments.attach import RecordAttachment
+from kinto_attachment.attachments.attach import RecordAttachment, attach_file, detach_file
 from kinto_attachment.attachments.authorization import AttachmentContext, valid_context
-from kinto_attachment.attachments.file_changes import FileChanges
-from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy
-from kinto_attachment.database.transactions import committed, release
+from kinto_attachment.database.transactions import release
 from kinto_attachment.errors import answered
 from kinto_attachment.http import openapi
 from kinto_attachment.http.body import content_length, take_stream
@@ -75,12 +73,10 @@ def post_attachment(request: Any) -> Any:
         upload, fields = read_form(stream, length, boundary, open_file)
         body = {name: json_object(name, text) for name, text in fields.items()}
         body.get("data", {}).pop(FILE, None)
-        record = RecordAttachment(request, settings, files)
-        name, metadata = upload.finish(record.is_used)
+        is_used = RecordAttachment(request, settings, files).is_used
+        name, metadata = upload.finish(is_used)
 
-    with committed(request, last_look):
-        FileChanges.current(files).discard_if_aborted(name)
-        attachment = record.attach(name, metadata, body, preconditions)
+    attachment = attach_file(request, settings, files, name, metadata, body, preconditions)
     request.response.headers["Location"] = request.route_url("record-object", **ids)
     return attachment
 
@@ -89,12 +85,8 @@ def post_attachment(request: Any) -> Any:
 def delete_attachment(request: Any) -> Response:
     """Detach the file of the record."""
     valid_context(request)
-    preconditions = Preconditions(request.headers)
-    with committed(request, last_look):
-        record = RecordAttachment(
-            request, request.registry.attachment_settings, request.attachment
-        )
-        record.detach(preconditions)
+    settings, files = request.registry.attachment_settings, request.attachment
+    detach_file(request, settings, files, Preconditions(request.headers))
     headers = request.response.headers
     return _NoContent(
         status=204,

@@ -11,7 +11,7 @@ import transaction
 from kinto.core.storage.exceptions import BackendError
 
 from kinto_attachment.attachments.file_changes import FileChanges
-from kinto_attachment.database.transactions import _own_transaction, release
+from kinto_attachment.database.transactions import own_transaction, release
 from kinto_attachment.storage import StorageUnavailable
 
 
@@ -68,7 +68,6 @@ def storage():
 @pytest.fixture
 def changes(storage):
     changes = FileChanges.current(storage)
-    changes.discard_if_aborted("new")
     changes.delete_if_committed("old")
     return changes
 
@@ -79,43 +78,15 @@ def test_a_commit_deletes_the_old_file(storage, changes):
     assert storage.deleted == ["old"]
 
 
-def test_an_abort_discards_the_new_file(storage, changes):
-    transaction.abort()
-
-    assert storage.deleted == ["new"]
-
-
-def test_a_failed_commit_discards_the_new_file_once(storage, changes):
-    transaction.get().join(Database(RuntimeError("deadlock")))
-
-    with pytest.raises(RuntimeError):
-        transaction.commit()
-    transaction.abort()
-
-    assert storage.deleted == ["new"]
-
-
-class ConnectionLost(Exception):
-    """As SQLAlchemy tells of it."""
-
-    connection_invalidated = True
-
-
-def test_no_file_goes_if_the_database_may_have_committed(storage, changes, caplog):
-    transaction.get().join(Database(ConnectionLost()))
-
-    with pytest.raises(ConnectionLost):
-        transaction.commit()
-    transaction.abort()
-
-    assert storage.deleted == []
-    assert "new" in caplog.text
-
-
-def test_no_new_file_goes_once_nothing_can_be_rolled_back(storage, changes):
-    changes.keep_new()
-
-    transaction.abort()
+@pytest.mark.parametrize("error", [RuntimeError("refused"), None])
+def test_without_a_commit_the_old_file_stays(storage, changes, error):
+    if error is None:
+        transaction.abort()
+    else:
+        transaction.get().join(Database(error))
+        with pytest.raises(RuntimeError):
+            transaction.commit()
+        transaction.abort()
 
     assert storage.deleted == []
 
@@ -138,12 +109,11 @@ def test_a_transaction_has_its_own_changes(storage, changes):
     assert FileChanges.current(storage) is not changes
 
 
-@pytest.mark.parametrize("end", [transaction.commit, transaction.abort])
-def test_a_storage_that_fails_is_logged_and_nothing_is_raised(storage, changes, end, caplog):
+def test_a_storage_that_fails_is_logged_and_nothing_is_raised(storage, changes, caplog):
     storage.works = False
 
     with caplog.at_level(logging.ERROR):
-        end()
+        transaction.commit()
 
     assert "left for gc" in caplog.text
 
@@ -205,5 +175,5 @@ def test_a_transaction_is_released_although_its_connection_was_lost(storage):
 def test_a_short_transaction_that_does_not_commit(storage):
     lost = sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
 
-    with pytest.raises(BackendError), _own_transaction(transaction.manager):
+    with pytest.raises(BackendError), own_transaction(transaction.manager):
         transaction.get().join(Database(lost))

@@ -1,0 +1,147 @@
+"""Write and commit before the request is answered; try again what can pass.
+
+After the last byte of an upload the transaction is short, and the file is stored. So a conflict
+with another write, a deadlock, or a connection that the database has closed is not the client's to
+repeat. https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kinto.core.storage.exceptions import BackendError, IntegrityError
+
+from kinto_attachment.database import SQL_ERRORS
+from kinto_attachment.database.objects import is_transactional, statement
+from kinto_attachment.database.transactions import (
+    CarriedOver,
+    abort,
+    has_own_transaction,
+    outermost,
+    own_transaction,
+)
+
+_Result = TypeVar("_Result")
+
+TRIES = 8
+_PAUSE_SECONDS = 0.005
+"""The longest pause after the first try; each one after that may be twice as long."""
+
+# serialization_failure, deadlock_detected
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_PASSING = ("40001", "40P01")
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:uri, 0))"
+
+
+class OutcomeUnknown(BackendError):
+    """The connection was lost while the database committed, and it cannot be asked."""
+
+
+def commit(
+    request: Any,
+    write: Callable[[], _Result],
+    *,
+    bucket_uri: str,
+    before_commit: Callable[[Any], None],
+    has_committed: Callable[[], bool],
+) -> _Result:
+    """Call ``write()``, notify what it has changed, and commit. Return what it returns.
+
+    So whoever calls it knows what became of the write. ``ResourceChanged`` is sent here instead
+    of by Kinto's tween, ``AfterResourceChanged`` by Kinto's hook on the transaction.
+    ``before_commit(request)`` is called once all subscribers have run. In a batch and without
+    pyramid_tm only ``write()`` is called; the rest happens when the batch ends.
+
+    All of it is done again after an error that can pass, in a new transaction, on the request as
+    it was; from the second try on after others who try again in the bucket. Where nothing rolls
+    back, there is one try. When the answer to COMMIT is lost, ``has_committed()`` asks the
+    database, in a transaction of its own.
+    Raises what ``write()``, subscribers and the database raise; nothing is written then. Raises
+    ``OutcomeUnknown``.
+    """
+    if not has_own_transaction(request):
+        return write()
+    manager, sent, kinto_storage = request.tm, outermost(request), request.registry.storage
+    carried, snapshot = CarriedOver(manager.get()), _Snapshot(request, sent)
+    last = TRIES if is_transactional(kinto_storage) else 1
+    number = 1
+    while True:
+        is_committing = False
+        try:
+            if number > 1:
+                with kinto_storage.client.connect() as connection:
+                    connection.execute(statement(_LOCK), {"uri": bucket_uri})
+            result = write()
+            for event in sent.get_resource_events():
+                sent.registry.notify(event)
+            before_commit(sent)
+            is_committing = True
+            manager.commit()
+            return result
+        except BaseException as error:
+            abort(manager)
+            if is_committing and _is_disconnect(error):
+                if _ask(manager, has_committed, error):
+                    return result
+            elif not may_pass(error):
+                raise
+            if number == last:
+                raise _as_backend_error(error) from error
+        finally:
+            # Kinto's tween would notify them again.
+            sent.bound_data.pop("resource_events", None)
+            begun = manager.begin()
+        time.sleep(random.uniform(0, _PAUSE_SECONDS * 2**number))  # noqa: S311
+        number += 1
+        snapshot.restore()
+        carried.onto(begun)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same write may succeed in a new transaction."""
+    if isinstance(error, IntegrityError):
+        # "Integrity constraint violated, please retry": two writes in one millisecond.
+        return True
+    original = getattr(error, "orig", getattr(getattr(error, "original", None), "orig", None))
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    return state in _PASSING or _is_disconnect(error)
+
+
+class _Snapshot:
+    """What a try changes in the request, to be restored before the next one."""
+
+    def __init__(self, request: Any, sent: Any) -> None:
+        self._response, self._bound_data = request.response, sent.bound_data
+        self._status, self._headers = request.response.status, list(request.response.headerlist)
+        self._data = _copied(sent.bound_data)
+
+    def restore(self) -> None:
+        self._response.status, self._response.headerlist = self._status, list(self._headers)
+        self._bound_data.clear()
+        self._bound_data.update(_copied(self._data))
+
+
+def _copied(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: {**value} if isinstance(value, dict) else value for key, value in data.items()}
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Whether the connection was lost, to judge by SQLAlchemy's error or Kinto's around it."""
+    errors = (error, getattr(error, "original", None))
+    return any(getattr(each, "connection_invalidated", False) for each in errors)
+
+
+def _ask(manager: Any, has_committed: Callable[[], bool], error: BaseException) -> bool:
+    try:
+        with own_transaction(manager):
+            return has_committed()
+    except BackendError:
+        raise OutcomeUnknown(original=error) from error
+
+
+def _as_backend_error(error: BaseException) -> BaseException:
+    """What Kinto answers with a 409 or a 503 instead of a 500."""
+    return BackendError(original=error) if isinstance(error, SQL_ERRORS) else error

@@ -1,0 +1,227 @@
+"""What can pass is tried again by the server, and not by the client."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy
+import transaction
+from kinto.core.storage.exceptions import BackendError, IntegrityError
+
+from kinto_attachment.attachments.attach import RecordAttachment
+from kinto_attachment.database import commit
+from tests.support.tus import begin
+
+CONTENT = b"0123456789"
+COLLECTION = "/v1/buckets/b/collections/c"
+
+on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+
+
+class _Postgres(Exception):
+    """An error of the driver, with PostgreSQL's code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.pgcode = code
+
+
+def _database_error(code: str, *, lost: bool = False) -> Exception:
+    return sqlalchemy.exc.OperationalError(
+        "statement", {}, _Postgres(code), connection_invalidated=lost
+    )
+
+
+PASSING = {
+    "a conflict": IntegrityError(original=Exception("two writes in one millisecond")),
+    "a deadlock": BackendError(original=_database_error("40P01")),
+    "a serialization failure": _database_error("40001"),
+    "a connection that was closed": BackendError(original=_database_error("57P01", lost=True)),
+}
+
+
+@pytest.fixture
+def fail(monkeypatch):
+    """``fail(error, times)``: attaching raises the error so many times, after it has written."""
+
+    def fail(error, times):
+        attach, failed = RecordAttachment.attach, []
+
+        def attach_and_fail(*arguments):
+            result = attach(*arguments)
+            if len(failed) < times:
+                failed.append(error)
+                raise error
+            return result
+
+        monkeypatch.setattr(RecordAttachment, "attach", attach_and_fail)
+        monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
+        return failed
+
+    return fail
+
+
+@on_postgresql
+@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING.keys())
+@pytest.mark.parametrize("times", [1, commit.TRIES - 1])
+def test_an_upload_is_tried_again(spied_record, fail, error, times):
+    failed = fail(error, times)
+
+    answer = spied_record.attach(CONTENT, data={"title": "new"})
+
+    assert answer.status_code == 201
+    assert len(failed) == times
+    assert spied_record.content == CONTENT
+    assert len(spied_record.files()) == 1
+    assert answer.headers["ETag"] == spied_record.etag
+    assert len(of_record(spied_record.app.registry.spied_after)) == 1
+
+
+@on_postgresql
+@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING.keys())
+def test_a_resumable_upload_is_tried_again(record, fail, error):
+    upload = begin(record)
+    fail(error, 2)
+
+    upload.patch(0, CONTENT)
+
+    assert record.content == CONTENT
+    assert len(record.files()) == 1
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    ("error", "status"),
+    list(zip(PASSING.values(), (409, 503, 503, 503), strict=True)),
+    ids=PASSING.keys(),
+)
+def test_what_stays_a_conflict_is_answered_with_retry_after(record, fail, error, status):
+    fail(error, 100)
+
+    answer = record.attach(CONTENT, status=status)
+
+    assert "Retry-After" in answer.headers
+    assert not record.exists
+    assert record.files() == []
+
+
+@on_postgresql
+@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING.keys())
+def test_a_resumable_upload_keeps_its_bytes_when_it_stays_a_conflict(
+    record, fail, error, monkeypatch
+):
+    upload = begin(record)
+    with monkeypatch.context():
+        fail(error, commit.TRIES)
+        upload.patch(0, CONTENT, status="*")
+    assert upload.offset == 9
+
+    upload.patch(9, b"9")
+
+    assert record.content == CONTENT
+
+
+@on_postgresql
+def test_the_default_bucket_is_created_again_with_each_try(app, stored, fail, make_record):
+    record = make_record()
+    of_default = type(record)(record.app, stored, "/buckets/default/collections/c/records/r")
+    fail(PASSING["a conflict"], 3)
+
+    assert of_default.attach(CONTENT).status_code == 201
+
+    assert of_default.content == CONTENT
+
+
+@on_postgresql
+def test_an_error_that_cannot_pass_is_raised_at_once(record, fail):
+    failed = fail(RuntimeError("a bug"), 100)
+
+    record.attach(CONTENT, status=500)
+
+    assert len(failed) == 1
+    assert record.files() == []
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+@pytest.mark.leaves("a file that the record shows", backend="memory")
+def test_where_nothing_rolls_back_there_is_one_try(record, fail):
+    failed = fail(PASSING["a conflict"], 100)
+
+    record.attach(CONTENT, status=409)
+
+    assert len(failed) == 1
+    assert record.content == CONTENT
+
+
+@on_postgresql
+@pytest.mark.parametrize("method", ["plain", "tus"])
+def test_parallel_uploads_into_one_collection_all_succeed(record, method):
+    """Two of them may fall into one millisecond."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: _upload(record, method, number), range(80)))
+
+    assert set(answers) <= {201, 204}
+
+
+@on_postgresql
+def test_so_do_uploads_into_one_whose_timestamp_lies_in_the_future(record):
+    tomorrow = record.app.get(COLLECTION).json["data"]["last_modified"] + 24 * 3600 * 1000
+    record.app.put_json(f"{COLLECTION}/records/x", {"data": {"last_modified": tomorrow}})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: _upload(record, "plain", number), range(80)))
+
+    assert set(answers) == {201}
+
+
+@on_postgresql
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_lost_answer_to_a_commit_is_no_loss(record, subscribe, monkeypatch, is_there):
+    """The record is asked: it shows the file, or the write is done again."""
+    lost = []
+
+    class Loses:
+        """Loses the answer to the first commit, before or after the database has it."""
+
+        def tpc_finish(self, transaction):
+            pass
+
+        def tpc_vote(self, current):
+            if not lost:
+                lost.append(1)
+                raise _database_error("08006", lost=True)
+
+        abort = commit = tpc_begin = tpc_abort = tpc_finish
+
+        def sortKey(self):
+            # After the database's.
+            return "~~~" if is_there else " "
+
+    def join(event):
+        if not lost:
+            transaction.get().join(Loses())
+
+    subscribe(record.app, join)
+    monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
+
+    answer = record.attach(CONTENT)
+
+    assert lost
+    assert answer.status_code == 201
+    assert record.content == CONTENT
+    assert len(record.files()) == 1
+
+
+def of_record(events):
+    return [event for event in events if event.payload["resource_name"] == "record"]
+
+
+def _upload(record, method, number):
+    other = record.other(f"{method}{number}")
+    try:
+        if method == "plain":
+            return other.attach(CONTENT, status="*").status_code
+        return begin(other).patch(0, CONTENT, status="*").status_code
+    finally:
+        transaction.abort()
