@@ -79,6 +79,25 @@ def test_an_upload_is_tried_again(spied_record, fail, error, times):
 
 
 @on_postgresql
+def test_a_conflict_in_a_table_of_another_plugin_is_tried_again(record, subscribe, monkeypatch):
+    monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
+    heard = []
+
+    def conflict_at_first(event):
+        heard.append(event)
+        if len(heard) == 1:
+            raise PASSING["a conflict"]
+
+    subscribe(record.app, conflict_at_first)
+
+    record.attach(CONTENT)
+    record.detach()
+
+    assert len(heard) == 3
+    assert record.files() == []
+
+
+@on_postgresql
 @pytest.mark.parametrize("error", PASSING.values(), ids=PASSING.keys())
 def test_a_resumable_upload_is_tried_again(record, fail, error):
     upload = begin(record)
