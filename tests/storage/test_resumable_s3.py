@@ -265,6 +265,34 @@ def test_a_part_that_is_not_what_was_sent_is_not_made_a_file_of(
     assert server.keys() == []
 
 
+@pytest.mark.parametrize("left", [0, 3])
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_an_incomplete_part_that_is_shorter_than_it_was_is_gone(
+    make_s3: MakeS3, server: S3Server, size: int, left: int
+) -> None:
+    storage = make_s3(server)
+    for randomize in (True, False):
+        state = send(storage, random_bytes(size), randomize=randomize)
+        (number,) = state["tails"]
+        (part,) = (key for key in server.keys() if key.endswith(f"-{number}.part"))
+        server.admin.put_object(Bucket=server.bucket, Key=part, Body=bytes(left))
+        with pytest.raises(FileNotFoundError):
+            storage.resume(state)
+        storage.cancel(state)
+    assert server.keys() == []
+
+
+def test_a_part_that_is_another_than_the_state_says_is_gone(
+    make_s3: MakeS3, server: S3Server
+) -> None:
+    storage = make_s3(server)
+    for randomize in (True, False):
+        state = send(storage, random_bytes(LARGE), randomize=randomize)
+        with pytest.raises(FileNotFoundError):
+            storage.resume({**state, "etags": {"1": f'"{0:032}"'}}).finish()
+        assert content(storage, storage.resume(state).finish()) == random_bytes(LARGE)
+
+
 def test_a_part_that_is_sent_again_takes_the_place_of_the_first_one(
     make_s3: MakeS3, server: S3Server
 ) -> None:
