@@ -490,6 +490,30 @@ def test_a_folder_that_may_not_be_read_is_passed_over_and_told(
     assert "StorageUnavailable: cannot list" in listed(root).stderr
 
 
+def test_a_disk_that_fails_below_a_folder_is_not_passed_over(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("f", "g"):
+        store(storage, folder=folder)
+    scandir = os.scandir
+
+    def fail_in_f(error: int) -> Callable[[str], Any]:
+        return lambda path: failing(error)() if path.endswith("/f") else scandir(path)
+
+    told = []
+    monkeypatch.setattr(os, "scandir", fail_in_f(errno.EACCES))
+    assert [file.name for file in storage.list(lambda *args: told.append(args))] == ["g/a.txt"]
+    ((folder, error),) = told
+    assert folder == "f"
+    assert isinstance(error, StorageUnavailable)
+    assert isinstance(error.__cause__, PermissionError)
+    with pytest.raises(StorageUnavailable, match="Permission denied"):
+        list(storage.list())
+    monkeypatch.setattr(os, "scandir", fail_in_f(errno.EIO))
+    with pytest.raises(StorageUnavailable, match="Input/output error"):
+        list(storage.list(lambda *args: told.append(args)))
+
+
 def test_a_base_path_that_may_not_be_read_is_reported(storage: LocalStorage, root: Path) -> None:
     store(storage)
     root.chmod(0)
@@ -514,6 +538,21 @@ def test_symbolic_links_are_not_files_of_the_storage(
         with pytest.raises(FileNotFoundError):
             storage.read(name)
     assert (secret / "key.txt").read_bytes() == b"secret"
+
+
+def test_a_file_that_took_the_name_meanwhile_is_not_taken_for_the_one_to_give_back(
+    storage: LocalStorage, root: Path
+) -> None:
+    def is_used(name: str) -> bool:
+        taken = (root / name).exists()
+        if taken:
+            (root / name).unlink()
+            (root / name).write_bytes(b"other")
+        return taken
+
+    staged = storage.stage(NewFile("a.txt", randomize=False))
+    assert staged.finish(lambda name: name == "a.txt" and is_used(name)) == "a-1.txt"
+    assert (root / "a.txt").read_bytes() == b"other"
 
 
 def test_a_dangling_link_takes_a_name_all_the_same(

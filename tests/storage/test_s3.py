@@ -333,7 +333,7 @@ def test_a_file_that_others_stored_is_seen(make_s3: MakeS3, server: S3Server) ->
     assert [file.name for file in storage.list()] == ["old/file.txt"]
     assert content(storage, "old/file.txt") == b"old"
     assert storage.delete("old/file.txt") is True
-    assert storage.delete("old/file.txt") is True
+    assert storage.delete("old/file.txt") is False
 
 
 def test_an_unfinished_upload_is_not_listed(make_s3: MakeS3, server: S3Server) -> None:
