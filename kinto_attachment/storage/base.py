@@ -149,7 +149,8 @@ class FileStorage(PyramidStorage):
 
     @abc.abstractmethod
     def delete(self, name: str) -> bool:
-        """Delete the file. Return ``False`` if it was not there (AWS does not say so: ``True``).
+        """Delete the file. Return ``False`` if it was not there (AWS does not say so of a random
+        name: ``True``).
 
         Raises ``StorageUnavailable``.
         """

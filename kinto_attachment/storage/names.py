@@ -54,6 +54,11 @@ def numbered(name: str, number: int) -> str:
     return f"{stem}-{number}{extension}"
 
 
+def numbered_folder(segment: str, number: int) -> str:
+    """Return the name ``segment`` of a folder with ``-number``, cut where it is too long."""
+    return f"{segment[: MAX_BYTES - _ROOM_FOR_NUMBER]}-{number}"
+
+
 def hidden(upload: str | None = None, piece: str = "") -> str:
     """Return a hidden name for a ``piece`` of an unfinished ``upload``; without an upload, a
     random name. It starts with ``hidden_prefix(upload)``."""

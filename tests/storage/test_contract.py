@@ -222,6 +222,17 @@ def test_an_exact_name_stays_in_the_storage_and_is_not_for_resumable_files(
     assert backend.everything() == []
 
 
+def test_a_file_and_a_folder_of_one_name_are_in_nobodys_way(backend: Backend) -> None:
+    stored = {}
+    for number, (folder, filename) in enumerate(
+        [("b", "c"), ("b/c", "a.txt"), ("b", "c"), ("b/c/a.txt", "a.txt"), ("b/c", "a.txt")]
+    ):
+        content = b"%d" % number
+        stored[backend.store(content, filename, folder=folder, randomize=False)] = content
+    assert len(stored) == 5
+    assert {name: backend.content(name) for name in backend.everything()} == stored
+
+
 def test_a_long_name_that_is_taken_can_be_numbered(backend: Backend) -> None:
     filename = "x" * 300 + "." + "y" * 300
     first, second = (backend.store(b"", filename, randomize=False) for _ in range(2))

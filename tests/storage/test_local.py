@@ -266,11 +266,60 @@ def test_a_file_in_the_place_of_base_path_is_reported(tmp_path: Path) -> None:
         LocalStorage(tmp_path / "file" / "folder").stage(NewFile("a.txt"))
 
 
-def test_a_file_in_the_place_of_a_folder_is_reported(storage: LocalStorage, root: Path) -> None:
-    store(storage, folder="f")
-    with pytest.raises(StorageUnavailable, match="Not a directory"):
-        store(storage, folder="f/a.txt")
-    assert everything(root) == ["f/a.txt"]
+@pytest.mark.parametrize("way", ["staged", "resumable"])
+def test_a_file_in_the_place_of_a_folder_gives_the_folder_a_number(
+    storage: LocalStorage, root: Path, way: str
+) -> None:
+    def store_at(name: str, randomize: bool = False) -> str:
+        folder, _, filename = name.rpartition("/")
+        new = NewFile(filename, folder=folder, randomize=randomize)
+        if way == "staged":
+            return storage.stage(new).finish()
+        state = storage.create(new)
+        assert randomize is (state["name"] in storage.used_by(state))
+        name = storage.resume(state).finish()
+        if randomize:
+            assert name == state["name"]
+            assert storage.resume(state).finish() == name
+        return name
+
+    assert store_at("b/c2") == "b/c2"
+    assert store_at("b/c2/a.txt") == "b/c2-1/a.txt"
+    assert store_at("b/c2/a.txt") == "b/c2-1/a-1.txt"
+    assert store_at("b/c2/d/a.txt") == "b/c2-1/d/a.txt"
+    # A name that is a folder is taken.
+    assert store_at("b/c2-1") == "b/c2-1-1"
+    assert store_at("b/c2-1/d") == "b/c2-1/d-1"
+    assert store_at("b/c2-1-1/a.txt") == "b/c2-1-1-1/a.txt"
+    assert store_at("b/c2-1/a.txt/a.txt") == "b/c2-1/a.txt-1/a.txt"
+    assert store_at("b/c2/a.txt", randomize=True).startswith("b/c2-1/")
+    (root / "b" / "c2").unlink()
+    assert store_at("b/c2/a.txt") == "b/c2/a.txt"
+
+
+def test_a_long_folder_with_the_name_of_a_file_fits_with_its_number(
+    storage: LocalStorage, root: Path
+) -> None:
+    root.mkdir()
+    (root / ("x" * 255)).touch()
+    assert store(storage, folder="x" * 255) == "x" * 244 + "-1/a.txt"
+
+
+def test_a_file_that_comes_to_the_place_of_a_folder_is_reported_once(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = Path.mkdir
+
+    def too_late(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path == root / "f":
+            path.touch()
+        mkdir(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", too_late)
+        with pytest.raises(StorageUnavailable, match="Not a directory"):
+            store(storage, folder="f")
+    assert store(storage, folder="f") == "f-1/a.txt"
 
 
 def test_a_name_that_is_too_long_is_reported(storage: LocalStorage, root: Path) -> None:
@@ -441,6 +490,30 @@ def test_a_folder_that_may_not_be_read_is_passed_over_and_told(
     assert "StorageUnavailable: cannot list" in listed(root).stderr
 
 
+def test_a_disk_that_fails_below_a_folder_is_not_passed_over(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("f", "g"):
+        store(storage, folder=folder)
+    scandir = os.scandir
+
+    def fail_in_f(error: int) -> Callable[[str], Any]:
+        return lambda path: failing(error)() if path.endswith("/f") else scandir(path)
+
+    told = []
+    monkeypatch.setattr(os, "scandir", fail_in_f(errno.EACCES))
+    assert [file.name for file in storage.list(lambda *args: told.append(args))] == ["g/a.txt"]
+    ((folder, error),) = told
+    assert folder == "f"
+    assert isinstance(error, StorageUnavailable)
+    assert isinstance(error.__cause__, PermissionError)
+    with pytest.raises(StorageUnavailable, match="Permission denied"):
+        list(storage.list())
+    monkeypatch.setattr(os, "scandir", fail_in_f(errno.EIO))
+    with pytest.raises(StorageUnavailable, match="Input/output error"):
+        list(storage.list(lambda *args: told.append(args)))
+
+
 def test_a_base_path_that_may_not_be_read_is_reported(storage: LocalStorage, root: Path) -> None:
     store(storage)
     root.chmod(0)
@@ -465,6 +538,21 @@ def test_symbolic_links_are_not_files_of_the_storage(
         with pytest.raises(FileNotFoundError):
             storage.read(name)
     assert (secret / "key.txt").read_bytes() == b"secret"
+
+
+def test_a_file_that_took_the_name_meanwhile_is_not_taken_for_the_one_to_give_back(
+    storage: LocalStorage, root: Path
+) -> None:
+    def is_used(name: str) -> bool:
+        taken = (root / name).exists()
+        if taken:
+            (root / name).unlink()
+            (root / name).write_bytes(b"other")
+        return taken
+
+    staged = storage.stage(NewFile("a.txt", randomize=False))
+    assert staged.finish(lambda name: name == "a.txt" and is_used(name)) == "a-1.txt"
+    assert (root / "a.txt").read_bytes() == b"other"
 
 
 def test_a_dangling_link_takes_a_name_all_the_same(

@@ -244,7 +244,7 @@ def test_a_name_that_another_process_has_finished_the_file_under_is_not_given_ba
     finished = []
 
     def answered_late(name: str) -> bool:
-        if not visible(backend):
+        if finished or not visible(backend):
             return False
         # This process has stood still: its lease is over, and another has taken the upload.
         finished.append(upload.finish(lambda name: False))

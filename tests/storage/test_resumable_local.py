@@ -39,6 +39,10 @@ def send(storage: LocalStorage, content: bytes, **options: Any) -> Any:
     return state
 
 
+def failing_disk(*args: Any, **kwargs: Any) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def finish_and_die(storage: LocalStorage, state: Any, content: bytes = b"") -> None:
     """Leave what a process leaves that is killed after the file got its visible name."""
     with pytest.MonkeyPatch.context() as patch:
@@ -111,6 +115,41 @@ def test_a_name_that_a_killed_process_has_given_is_kept(storage: LocalStorage, r
             assert set(everything(root)) == before
             assert (root / name).stat().st_nlink == 1
     assert {"f/a.txt", "f/a-1.txt"} <= before
+
+
+def test_a_name_that_a_killed_process_has_given_is_found_in_the_folder_that_got_a_number(
+    storage: LocalStorage, root: Path
+) -> None:
+    for randomize in (True, False):
+        state = send(storage, b"content", folder="b/c2", randomize=randomize)
+        # It comes later than the upload.
+        (root / "b").mkdir(exist_ok=True)
+        (root / "b" / "c2").touch()
+        finish_and_die(storage, state)
+        (left,) = (name for name in everything(root) if name.startswith("b/c2-1/"))
+        assert storage.resume(state).finish() == left
+        if randomize:
+            assert storage.resume(state).finish() == left
+        assert everything(root) == ["b/c2", left]
+        for path in (root / left, root / "b" / "c2"):
+            path.unlink()
+        (root / left).parent.rmdir()
+
+
+@pytest.mark.parametrize("change", ["write", "finish"])
+def test_a_name_that_another_process_has_finished_the_file_under_is_not_taken_away(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    state = send(storage, b"content", randomize=False)
+    finish_and_die(storage, state)
+    # This process stands still: its lease is over, and another takes the upload.
+    stale = storage.resume(state)
+    assert storage.resume(state).finish() == "a.txt"
+    with monkeypatch.context() as patch:
+        patch.setattr(HiddenFile, "sync_folders", failing_disk)
+        with pytest.raises(FileNotFoundError if change == "write" else StorageUnavailable):
+            stale.write(b"content") if change == "write" else stale.finish()
+    assert everything(root) == ["a.txt"]
 
 
 def test_a_file_in_the_root_is_not_taken_for_its_own_hidden_name(
@@ -205,12 +244,9 @@ def test_what_cannot_be_removed_does_not_fail_a_file_that_is_stored(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     state = send(storage, b"content", randomize=False)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", fail)
+        patch.setattr(Path, "unlink", failing_disk)
         assert storage.resume(state).finish() == "a.txt"
     assert "Input/output error" in caplog.text
     storage.cancel(state)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import NewFile, StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable, names
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.resumable import PartSizes
@@ -263,6 +263,35 @@ def test_a_part_that_is_not_what_was_sent_is_not_made_a_file_of(
         storage.resume(state).finish()
     storage.cancel(state)
     assert server.keys() == []
+
+
+@pytest.mark.parametrize("left", [0, 3])
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_an_incomplete_part_that_is_shorter_than_it_was_is_gone(
+    make_s3: MakeS3, server: S3Server, size: int, left: int
+) -> None:
+    storage = make_s3(server)
+    for randomize in (True, False):
+        state = send(storage, random_bytes(size), randomize=randomize)
+        (number,) = state["tails"]
+        part = names.hidden(state["id"], str(number))
+        assert part in storage.used_by(state)
+        server.admin.put_object(Bucket=server.bucket, Key=part, Body=bytes(left))
+        with pytest.raises(FileNotFoundError):
+            storage.resume(state)
+        storage.cancel(state)
+    assert server.keys() == []
+
+
+def test_a_part_that_is_another_than_the_state_says_is_gone(
+    make_s3: MakeS3, server: S3Server
+) -> None:
+    storage = make_s3(server)
+    for randomize in (True, False):
+        state = send(storage, random_bytes(LARGE), randomize=randomize)
+        with pytest.raises(FileNotFoundError):
+            storage.resume({**state, "etags": {"1": f'"{0:032}"'}}).finish()
+        assert content(storage, storage.resume(state).finish()) == random_bytes(LARGE)
 
 
 def test_a_part_that_is_sent_again_takes_the_place_of_the_first_one(

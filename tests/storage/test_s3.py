@@ -333,7 +333,7 @@ def test_a_file_that_others_stored_is_seen(make_s3: MakeS3, server: S3Server) ->
     assert [file.name for file in storage.list()] == ["old/file.txt"]
     assert content(storage, "old/file.txt") == b"old"
     assert storage.delete("old/file.txt") is True
-    assert storage.delete("old/file.txt") is True
+    assert storage.delete("old/file.txt") is False
 
 
 def test_an_unfinished_upload_is_not_listed(make_s3: MakeS3, server: S3Server) -> None:
@@ -780,6 +780,53 @@ def test_a_store_that_tells_that_there_was_nothing_to_delete(
     make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
 ) -> None:
     storage = make_s3(moto)
+    random = store(storage, randomize=True)
     make_faults(storage).answer("DeleteObject", 404, "NoSuchKey", times=1)
-    assert storage.delete("missing.txt") is False
-    assert storage.delete("missing.txt") is True
+    assert storage.delete(random) is False
+    assert storage.delete(random) is True
+
+
+def test_a_repeated_delete_spares_a_file_that_got_the_name_in_between(
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(server, num_retries=1)
+    faults = make_faults(storage)
+    store(storage)
+    repeated = []
+
+    def another_upload(request: Any) -> bool:
+        repeated.append(request)
+        server.admin.put_object(Bucket=server.bucket, Key="a.txt", Body=b"new")
+        return False
+
+    faults.lose_answers("DeleteObject", times=1)
+    faults.answer("DeleteObject", 500, "InternalError", when=another_upload)
+    assert storage.delete("a.txt") is True
+    assert len(repeated) == 1
+    assert content(storage, "a.txt") == b"new"
+
+
+def test_a_delete_whose_answer_was_lost_is_done(
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(server, num_retries=1)
+    store(storage)
+    make_faults(storage).lose_answers("DeleteObject", times=1)
+    assert storage.delete("a.txt") is True
+    assert storage.delete("a.txt") is False
+    assert server.keys() == []
+
+
+def test_a_store_without_conditional_deletes_deletes(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    store(storage)
+    for status, code in ((503, "SlowDown"), (403, "AccessDenied")):
+        faults.answer("DeleteObject", status, code, times=1)
+        with pytest.raises(StorageUnavailable, match=code):
+            storage.delete("a.txt")
+    faults.answer("DeleteObject", 501, "NotImplemented", when=lambda r: "If-Match" in r.headers)
+    assert storage.delete("a.txt") is True
+    assert moto.keys() == []

@@ -39,6 +39,19 @@ class HiddenFile:
         while rest:
             rest = rest[os.write(self.fd, rest) :]
 
+    def free_name(self) -> str:
+        """Return ``name``, in a folder that can be made: one gets a number where a file has its
+        name."""
+        *folders, name = self.name.split("/")
+        folder = self.root
+        for segment in folders:
+            wanted, number = folder / segment, 0
+            folder = wanted
+            while os.path.lexists(folder) and not folder.is_dir():
+                number += 1
+                folder = wanted.with_name(names.numbered_folder(segment, number))
+        return (folder / name).relative_to(self.root).as_posix()
+
     def sync(self) -> None:
         """Make the content durable. Closes the file."""
         os.fsync(self.fd)
@@ -48,7 +61,17 @@ class HiddenFile:
     def claim(self, is_used: IsUsed | None) -> names.Claim:
         """Return how to link the file to a name. Raises ``StorageUnavailable``;
         ``FileNotFoundError`` if another process has finished the file meanwhile."""
-        return names.Claim(self._link, self._give_back, self._exists, is_used)
+        return names.Claim(self._link, self.give_back, self._exists, is_used)
+
+    def give_back(self, name: str) -> None:
+        """Remove the published name. Raises ``StorageUnavailable``; ``FileNotFoundError`` if
+        another process has finished the file, and may have returned this very name."""
+        with disk_errors(self.storing, self.name):
+            inode = self.path.lstat()
+        with disk_errors(self.storing):
+            if is_same_file(self.root / name, inode):
+                (self.root / name).unlink(missing_ok=True)
+        self._published = None
 
     def sync_folders(self, name: str) -> None:
         """Make the published name durable."""
@@ -61,7 +84,7 @@ class HiddenFile:
             sync_folder(folder)
 
     def unpublish(self) -> None:
-        """Undo the link to the last name."""
+        """Remove the name that this process has published last."""
         if self._published is not None:
             self._published.unlink(missing_ok=True)
 
@@ -84,16 +107,6 @@ class HiddenFile:
                 return False
         self._published = path
         return True
-
-    def _give_back(self, name: str) -> None:
-        # Without the hidden name, another process has finished the file, and may have returned
-        # this very name: that is why it is used.
-        with disk_errors(self.storing, self.name):
-            inode = self.path.lstat()
-        with disk_errors(self.storing):
-            if is_same_file(self.root / name, inode):
-                (self.root / name).unlink(missing_ok=True)
-        self._published = None
 
     def _exists(self, name: str) -> bool:
         return os.path.lexists(self.root / name)

@@ -32,6 +32,7 @@ def create(root: Path, new: NewFile) -> State:
         undo.callback(file.remove)
         file.close()
         sync_folder(root)
+        name = file.free_name()
         undo.pop_all()
     return {
         "storage": _STORAGE,
@@ -111,9 +112,10 @@ class LocalResumableFile(ResumableFile):
         if name is None or not claim.keep(name):
             with disk_errors(file.storing):
                 file.sync()
-            name = claim.first_free(file.name)
+                free_name = file.free_name()
+            name = claim.first_free(free_name)
         with disk_errors(file.storing), contextlib.ExitStack() as undo:
-            undo.callback(file.unpublish)
+            undo.callback(best_effort, "give back a name", file.give_back, name)
             # Before the hidden name goes: a power cut must leave one of the two.
             file.sync_folders(name)
             undo.pop_all()
@@ -133,7 +135,7 @@ class LocalResumableFile(ResumableFile):
             if self._state["keep_name"]:
                 raise
             # No other file has this random name: if it is there, this one was finished.
-            self._file.open(self._file.root / self._file.name)
+            self._file.open(self._file.root / self._file.free_name())
             self._was_finished = True
         os.lseek(self._file.fd, self.offset, os.SEEK_SET)
 
@@ -143,8 +145,7 @@ class LocalResumableFile(ResumableFile):
             raise names.no_such_file(self._file.name)
         visible, self._visible = self._visible, None
         if visible is not None:
-            with disk_errors(f"write to {self._file.path}"):
-                (self._file.root / visible).unlink(missing_ok=True)
+            self._file.give_back(visible)
 
     def _find_visible_name(self) -> str | None:
         """Return the name that an interrupted ``finish()`` gave to the file, if any. Raises
@@ -153,10 +154,11 @@ class LocalResumableFile(ResumableFile):
         inode = os.fstat(file.fd)
         is_hidden = is_same_file(file.path, inode)
         if inode.st_nlink > is_hidden:
-            if is_same_file(file.root / file.name, inode):
-                return file.name
+            free_name = file.free_name()
+            if is_same_file(file.root / free_name, inode):
+                return free_name
             # The name was taken, and the file got a number. (Or a backup has linked it elsewhere.)
-            folder = (file.root / file.name).parent
+            folder = (file.root / free_name).parent
             with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
                 for entry in entries:
                     path = folder / entry.name

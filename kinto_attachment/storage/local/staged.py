@@ -27,9 +27,12 @@ class LocalStagedFile(StagedFile):
     def _finish(self, is_used: IsUsed | None) -> str:
         with disk_errors(self._file.storing):
             self._file.sync()
+            free_name = self._file.free_name()
         claim = self._file.claim(None if self._new.is_random else is_used)
-        wanted = self._file.name
-        name = claim.exactly(wanted) if self._new.exact_name else claim.first_free(wanted)
+        if self._new.exact_name:
+            name = claim.exactly(self._file.name)
+        else:
+            name = claim.first_free(free_name)
         with disk_errors(self._file.storing):
             self._file.remove()
             self._file.sync_folders(name)

@@ -113,7 +113,9 @@ class S3Storage(FileStorage, S3FileStorage):
         if not names.is_valid(name):
             return False
         with self._bucket.errors(f"delete {name!r}"):
-            return self._bucket.delete(name)
+            if names.is_random(name) or names.is_part(name):
+                return self._bucket.delete(name)
+            return self._bucket.delete_unchanged(name)
 
 
 def _existing_key(name: str) -> str:

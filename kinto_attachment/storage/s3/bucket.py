@@ -80,6 +80,25 @@ class Bucket:
             return False
         return True
 
+    def delete_unchanged(self, key: str) -> bool:
+        """Delete an object, but none that takes its place meanwhile: boto3 repeats a request
+        whose answer was lost, and another upload may get the name in between. Return ``False`` if
+        there was none.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+        """
+        head = self.head(key)
+        if head is None:
+            return False
+        try:
+            self.client.delete_object(Bucket=self.name, Key=key, IfMatch=head["ETag"])
+        except ClientError as error:
+            if is_unknown_condition(error):
+                return self.delete(key)
+            if error_code(error) not in ("NoSuchKey", "PreconditionFailed"):
+                raise
+        return True
+
     def abort(self, key: str, upload_id: str) -> None:
         """Abort a multipart upload. Does nothing if it is completed or aborted."""
         try:
@@ -120,6 +139,12 @@ def error_code(error: ClientError) -> str:
     https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     """
     return error.response.get("Error", {}).get("Code", "")
+
+
+def is_unknown_condition(error: ClientError) -> bool:
+    """Whether the store does not know conditional requests."""
+    code = error_code(error)
+    return http_status(error) == 501 or code in ("NotImplemented", "InvalidArgument")
 
 
 def _make_client(options: S3Options) -> Any:

@@ -49,7 +49,8 @@ class IncompleteParts:
                 Bucket=self._bucket.name, Key=key, Range=f"bytes=0-{length - 1}"
             )
         except ClientError as error:
-            if error_code(error) != "NoSuchKey":
+            # An empty object has no range.
+            if error_code(error) not in ("NoSuchKey", "InvalidRange"):
                 raise
             return False
         with contextlib.closing(found["Body"]) as body:

@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from kinto_attachment.storage.base import NewFile
-from kinto_attachment.storage.s3.bucket import Bucket, error_code, http_status
+from kinto_attachment.storage.s3.bucket import Bucket, http_status, is_unknown_condition
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
 
 _MARK = "upload"
@@ -93,7 +93,7 @@ class NewObject:
 
     def delete(self, key: str) -> None:
         """Delete the object ``key``, which this upload has made."""
-        self._bucket.delete(key)
+        self._bucket.delete_unchanged(key)
         self._unconfirmed_objects.discard(key)
 
     def exists(self, key: str) -> bool:
@@ -134,7 +134,7 @@ class NewObject:
                 if http_status(error) in (409, 412):
                     # It may be this upload's own: boto3 repeats a request whose answer was lost.
                     return self.own_size(upload.key) is not None
-                if not _is_unknown_condition(error):
+                if not is_unknown_condition(error):
                     raise
             if self._bucket.head(upload.key) is not None:
                 return False
@@ -144,17 +144,11 @@ class NewObject:
 
     def _delete_if_own(self, key: str) -> None:
         if self.own_size(key) is not None:
-            self._bucket.delete(key)
+            self._bucket.delete_unchanged(key)
 
 
 def _has_certainly_failed(error: Exception) -> bool:
     """Whether S3 has not done what it was asked for; otherwise it may have."""
     if isinstance(error, ClientError):
-        return http_status(error) < 500 or _is_unknown_condition(error)
+        return http_status(error) < 500 or is_unknown_condition(error)
     return isinstance(error, (ConnectTimeoutError, EndpointConnectionError))
-
-
-def _is_unknown_condition(error: ClientError) -> bool:
-    """Whether the store does not know conditional writes."""
-    code = error_code(error)
-    return http_status(error) == 501 or code in ("NotImplemented", "InvalidArgument")

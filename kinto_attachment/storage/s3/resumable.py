@@ -25,6 +25,8 @@ from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutO
 from kinto_attachment.storage.staged import IsUsed, NewFile
 
 _STORAGE = "s3"
+# S3's codes for a multipart upload, or a part of it, that is not what it was.
+_GONE = {"NoSuchUpload", "InvalidPart"}
 # If the size is unknown, parts double theirs after so many. Makes 448 GiB.
 _PARTS_OF_A_SIZE = 1000
 
@@ -173,9 +175,9 @@ class S3ResumableFile(ResumableFile):
             try:
                 name = self._store(is_used)
             except ClientError as error:
-                if error_code(error) != "NoSuchUpload":
+                if error_code(error) not in _GONE:
                     raise
-                # Another process has completed or aborted it.
+                # Another process has completed or aborted it, or sent other parts.
                 self._find_stored()
                 name = self._store(is_used)
         best_effort("remove the hidden objects of an upload", self._remove_hidden)
@@ -297,6 +299,6 @@ class S3ResumableFile(ResumableFile):
             try:
                 yield
             except ClientError as error:
-                if error_code(error) != "NoSuchUpload":
+                if error_code(error) not in _GONE:
                     raise
                 raise names.no_such_file(self._name) from error
