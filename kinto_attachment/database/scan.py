@@ -23,6 +23,7 @@ PAGE = 500
 """Objects per page."""
 _FETCHED = 1000
 """Rows that the cursor fetches at a time."""
+_CONNECT_SECONDS = 5
 
 _RECORDS = """
 SELECT parent_id || '/records/' || id AS uri, data->'attachment' AS attachment
@@ -85,6 +86,22 @@ def snapshot(kinto_storage: Any) -> Iterator[Any]:
     engine = kinto_storage.client.session_factory().get_bind()
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with errors(), engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def unpooled(kinto_storage: Any) -> Iterator[Any]:
+    """Open a connection to PostgreSQL of its own, which no transaction of Kinto sees, and no
+    process that is forked inherits.
+
+    Raises Kinto's ``BackendError``.
+    """
+    engine = sqlalchemy.create_engine(
+        kinto_storage.client.session_factory.get_bind().url,
+        poolclass=sqlalchemy.pool.NullPool,
+        connect_args={"connect_timeout": _CONNECT_SECONDS},
+    )
+    with errors(), engine.connect() as connection:
         yield connection
 
 
