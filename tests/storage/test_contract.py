@@ -139,6 +139,30 @@ def test_a_large_file_does_not_overwrite_either(backend: Backend) -> None:
     assert backend.everything() == ["a-1.txt", "a-2.txt", "a.txt"]
 
 
+@pytest.mark.parametrize("size", [10, MIN_PART_SIZE + 1])
+@pytest.mark.parametrize("name", [".kinto-attachment", "A b é.TXT", "f/.g/a.txt"])
+def test_a_file_can_have_an_exact_name(backend: Backend, name: str, size: int) -> None:
+    folder, _, filename = name.rpartition("/")
+    content = random_bytes(size)
+    assert backend.store(content, filename, folder=folder, exact_name=True) == name
+    for randomize in (True, False):
+        with pytest.raises(FileExistsError, match=re.escape(name)):
+            backend.store(b"other", filename, folder=folder, randomize=randomize, exact_name=True)
+    assert backend.content(name) == content
+    assert backend.everything() == [name]
+
+
+def test_an_exact_name_stays_in_the_storage_and_is_not_for_resumable_files(
+    backend: Backend,
+) -> None:
+    for filename in ("../a.txt", "..", "a\0", ""):
+        with pytest.raises(ValueError, match="not a folder"):
+            backend.storage.stage(NewFile(filename, exact_name=True))
+    with pytest.raises(TypeError, match="exact name"):
+        backend.storage.create(NewFile("a.txt", exact_name=True))
+    assert backend.everything() == []
+
+
 def test_a_long_name_that_is_taken_can_be_numbered(backend: Backend) -> None:
     filename = "x" * 300 + "." + "y" * 300
     first, second = (backend.store(b"", filename, randomize=False) for _ in range(2))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import NewFile, StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable, names
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import Backend, random_bytes
 from tests.support.storage_faults import Fuse
@@ -563,11 +563,17 @@ def test_what_an_unfinished_file_uses_is_known(
     upload = Upload(backend, randomize=randomize, size=announced)
     for _ in range(4):
         used = storage.used_by(upload.state)
-        assert {file.name for file in storage.list()} <= used
+        listed = {file.name for file in storage.list()}
+        assert listed <= used
+        assert all(names.is_part(name) for name in listed)
         assert {upload.id for upload in storage.incomplete()} <= used
         upload.send(random_bytes(3 * MIB))
-    others = Upload(backend).state
-    assert storage.used_by(others).isdisjoint(storage.used_by(upload.state))
+        others = Upload(backend).state
+        assert storage.used_by(others).isdisjoint(storage.used_by(upload.state))
+        storage.cancel(others)
+    # It may become visible at any moment, and nobody else can get that name.
+    used = storage.used_by(upload.state)
+    assert (upload.finish() in used) is randomize
 
 
 def test_what_is_incomplete_can_be_aborted(backend: Backend) -> None:
