@@ -56,6 +56,7 @@ class RecordAttachment:
         finally:
             if not is_transactional(self._kinto_storage):
                 self._keep_if_shown(name, attachment)
+        self._request.registry.attachment_site.write_after_commit()
         return attachment
 
     def authorize(self) -> AttachmentContext:

@@ -4,7 +4,7 @@ like orphans. Without it, ``gc`` refuses before the first file goes.
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from kinto_attachment.attachments.site import MARKER, marked_site
 from kinto_attachment.commands.inventory import Inventory
@@ -31,10 +31,10 @@ def check_settings(site: Site) -> None:
             " over: run kinto migrate first."
         )
     base_path = _base_path(site.settings)
-    if base_path is not None and not os.path.isabs(base_path):
+    if base_path is not None and not Path(base_path).is_absolute():
         raise Refused(
             f"kinto.attachment.base_path is relative ({base_path}): the folder depends on where a"
-            f" command is started. Write the whole path, like {os.path.abspath(base_path)}, or"
+            f" command is started. Write the whole path, like {Path(base_path).absolute()}, or"
             " where the servers run."
         )
 

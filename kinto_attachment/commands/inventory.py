@@ -178,10 +178,11 @@ class Inventory:
 
     def count_own_files(self) -> int:
         """Count stored files that are not foreign."""
-        return self._count(
-            "SELECT (SELECT count(*) FROM files)"
-            f" - (SELECT count(*) FROM orphans WHERE kind = '{FOREIGN}')"  # noqa: S608
-        )
+        query = """
+            SELECT (SELECT count(*) FROM files)
+                 - (SELECT count(*) FROM orphans WHERE kind = 'foreign')
+        """
+        return self._count(query)
 
     def is_needed(self, upload: IncompleteUpload) -> bool:
         """Whether a resumable upload needs what the storage has of an unfinished one."""

@@ -34,11 +34,11 @@ CREATE TABLE matches (
     PRIMARY KEY (uri, rank)
 ) WITHOUT ROWID;
 INSERT INTO matches
-    SELECT uri, rank, name, candidates.known, holdings.name IS candidates.name,
-           similarity(attachment, row, holding) AS same
-      FROM candidates JOIN rows USING (name) JOIN records USING (uri)
-           LEFT JOIN holdings USING (uri)
-     WHERE same > 0;
+    SELECT uri, rank, candidates.name, candidates.known, holdings.name IS candidates.name,
+           similarity(attachment, row, holding)
+      FROM candidates JOIN rows ON rows.name = candidates.name JOIN records USING (uri)
+           LEFT JOIN holdings USING (uri);
+DELETE FROM matches WHERE NOT same;
 -- The one that it shows: its own, else the longest name. held: its row and its holding should say
 -- so, or do. A client may write any location, so that another one only claims a file.
 CREATE TABLE shown (

@@ -19,6 +19,7 @@ from pyramid.settings import asbool
 
 from kinto_attachment.database.scan import errors, is_postgresql
 from kinto_attachment.migrations import sql
+from kinto_attachment.migrations.site import SiteMigration
 from kinto_attachment.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def register(config: Any, settings: Settings) -> None:
     """Add the migration to ``kinto migrate``, and warn at every start if it has not run."""
     readonly = asbool(config.get_settings().get("readonly", False))
     config.add_migration(LinksMigration(settings, readonly=readonly))
+    config.add_migration(SiteMigration(readonly=readonly))
     config.add_subscriber(on_application_created, ApplicationCreated)
 
 
