@@ -91,8 +91,6 @@ def _missing(site: Site, inventory: Inventory) -> Iterator[Finding]:
                     {"problem": "missing", "record": uri, "name": name},
                 )
         except StorageUnavailable as error:
-            if not inventory.unreadable:
-                raise
             yield _unreadable(uri, name, error)
 
 
@@ -105,8 +103,6 @@ def _different(site: Site, inventory: Inventory, with_hash: bool) -> Iterator[Fi
             except FileNotFoundError:
                 continue  # Deleted since the records were read.
             except StorageUnavailable as error:
-                if not isinstance(error.__cause__, PermissionError):
-                    raise
                 yield _unreadable(records[0][0], name, error)
                 continue
         for uri, attachment in records:
@@ -153,6 +149,9 @@ def _repair(site: Site, inventory: Inventory) -> int:
 
 
 def _unreadable(uri: str, name: str, error: StorageUnavailable) -> Finding:
+    """Return the finding for a file that may not be read. Raises other errors again."""
+    if not isinstance(error.__cause__, PermissionError):
+        raise error
     return (
         f"{uri}: {name} cannot be read: {error}",
         {"problem": "unreadable", "record": uri, "name": name, "error": str(error)},

@@ -8,9 +8,7 @@ import pytest
 
 from kinto_attachment.attachments.references import FILES, HOLDINGS
 from kinto_attachment.storage.local import LocalStorage
-
-# A name as the plugin gives it.
-STRAY = "0d1b2c3d-0000-4000-8000-000000000000.txt"
+from tests.support.orphans import STRAY
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 
 import pytest
@@ -13,15 +12,10 @@ from kinto_attachment.commands.selection import Selection
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
+from tests.support.orphans import ANOTHER, DAY, LARGE, PART, STRAY, grow_old, names
 from tests.support.tus import begin
 
-DAY = 24 * 3600
 KEEP = {"keep_old_files": "true"}
-# Names as the plugin gives them.
-STRAY = "0d1b2c3d-0000-4000-8000-000000000000.txt"
-ANOTHER = "0d1b2c3d-0000-4000-8000-000000000001.txt"
-LARGE = "0d1b2c3d-0000-4000-8000-000000000002.bin"
-PART = ".0d1b2c3d-0000-4000-8000-000000000003.part"
 
 
 @pytest.fixture
@@ -30,17 +24,6 @@ def attached(record):
     record.attach(b"content")
     (record.folder / STRAY).write_bytes(b"stray")
     return record
-
-
-def grow_old(record, days=2):
-    """All the files were written days ago."""
-    then = time.time() - days * DAY
-    for name in record.files():
-        os.utime(record.folder / name, (then, then))
-
-
-def names(result):
-    return [finding["name"] for finding in result.findings]
 
 
 def test_a_file_that_no_record_references_is_deleted(attached, command):
