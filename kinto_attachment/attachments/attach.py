@@ -59,6 +59,10 @@ class RecordAttachment:
         self._request.registry.attachment_site.write_after_commit()
         return attachment
 
+    def is_used(self, name: str) -> bool:
+        """Whether a file has, or had, that name."""
+        return self._references.is_used(name)
+
     def authorize(self) -> AttachmentContext:
         """Create bucket and collection where the default bucket should, lock the record, and ask
         again whether the user may write it.
