@@ -16,20 +16,20 @@ MARKS = "attachments-marks"
 
 def mark(kinto_storage: Any, names: Iterable[str]) -> int:
     """Mark files that have no mark; return how many."""
-    count = 0
+    rows, count = Rows(kinto_storage), 0
     for batch in batches(names):
         with transaction.manager:
             for name in batch:
-                Rows(kinto_storage).put(MARKS, name, {"name": name, "since": msec_time()})
+                rows.put(MARKS, name, {"name": name, "since": msec_time()})
         count += len(batch)
     return count
 
 
 def unmark(kinto_storage: Any, names: Iterable[str]) -> int:
     """Remove marks; return how many."""
-    count = 0
+    rows, count = Rows(kinto_storage), 0
     for batch in batches(names):
         with transaction.manager:
-            Rows(kinto_storage).delete_many(MARKS, batch)
+            rows.delete_many(MARKS, batch)
         count += len(batch)
     return count
