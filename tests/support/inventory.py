@@ -60,7 +60,7 @@ class Bucket:
         """The names of all that is stored, files on their way in too, without the marker of the
         site."""
         on_their_way = [f"{key}?uploadId={upload}" for key, upload in self._server.uploads()]
-        return sorted({*self._server.keys(), *on_their_way} - {MARKER})
+        return sorted(self._server.keys() + on_their_way)
 
     def read(self, name: str) -> bytes:
         answer = self._server.admin.get_object(Bucket=self._server.bucket, Key=name)
