@@ -27,6 +27,7 @@ def includeme(config: Any) -> None:
     from pyramid_storage.interfaces import IFileStorage
 
     from kinto_attachment import listeners, migrations, views
+    from kinto_attachment.attachments.site import SiteMark
     from kinto_attachment.http.body import keep_freed_memory
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage import open_storage
@@ -38,6 +39,7 @@ def includeme(config: Any) -> None:
     settings = Settings.from_kinto(config.get_settings())
     files = open_storage(settings.storage, settings.base_url)
     registry.attachment_settings = settings
+    registry.attachment_site = SiteMark(registry, files)
     registry.registerUtility(files, IFileStorage)
     config.add_request_method(lambda request: files, "attachment", reify=True)
 

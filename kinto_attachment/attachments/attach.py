@@ -65,6 +65,7 @@ class RecordAttachment:
         finally:
             if not is_transactional(self._kinto_storage) and not self.shows(name):
                 self._references.forget(name)
+        self._request.registry.attachment_site.write_after_commit()
         return attachment
 
     def is_used(self, name: str) -> bool:

@@ -17,7 +17,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.paster import bootstrap
 
 from kinto_attachment.commands import check, gc, rebase
-from kinto_attachment.commands.report import Report
+from kinto_attachment.commands.report import PrintableFormatter, Report, printable
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.storage import StorageUnavailable
 
@@ -29,14 +29,16 @@ Exit status: 0 if all is well, 1 if something is wrong, 2 if the command could n
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command in ``arguments``, by default the process's; return the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         with bootstrap(options.ini, options={"command": "kinto-attachment"}) as environment:
             site = Site(environment["registry"])
             report = Report(options.command, as_json=options.json)
             ok: bool = options.run(site, options, report)
     except (BackendError, ConfigurationError, OSError, Refused, StorageUnavailable) as error:
-        print(f"kinto-attachment: {error}", file=sys.stderr)
+        print(printable(f"kinto-attachment: {error}"), file=sys.stderr)
         return 2
     return 0 if ok else 1
 

@@ -1,8 +1,8 @@
 """Compare records, files and the plugin's rows.
 
-Every record with an attachment: is its file stored, with that size (and SHA-256, with --hash)?
-Every row of the plugin: do its records hold the file? Every stored file: does a record
-reference it? Files and records are only read.
+Every record that holds a file: is the file stored, with that size (and SHA-256, with --hash)?
+Every row of the plugin: do its records hold the file? Every stored file that the plugin has named:
+does a record reference it? Files and records are only read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from operator import itemgetter
 from typing import Any
 
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.commands.inventory import Inventory
+from kinto_attachment.commands.inventory import FOREIGN, KEPT, Inventory
+from kinto_attachment.commands.notes import tell_of_folders, tell_of_unknown_bases
 from kinto_attachment.commands.options import add_file_options
+from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Site
+from kinto_attachment.storage import StorageUnavailable
 
 Finding = tuple[str, dict[str, Any]]
 """A sentence for people, and fields for machines."""
@@ -50,8 +53,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     """Report what is wrong; return whether all is well."""
     started = datetime.now(timezone.utc)
-    with site.inventory(options.exclude) as inventory:
-        counts = inventory.counts()
+    excluded = Patterns(options.exclude)
+    with site.inventory(excluded) as inventory:
+        counts = {**inventory.counts(), **excluded.counts()}
+        tell_of_folders(report, inventory)
+        tell_of_unknown_bases(report, inventory, site.settings)
         counts["files missing"] = _add(report, _missing(site, inventory))
         counts["files that differ"] = _add(report, _different(site, inventory, options.hash))
         orphans = _add(report, _orphans(inventory, started - options.older_than))
@@ -77,12 +83,15 @@ def _add(report: Report, findings: Iterable[Finding]) -> int:
 
 def _missing(site: Site, inventory: Inventory) -> Iterator[Finding]:
     for uri, name, attachment in inventory.missing():
-        # The record is read again after the file: it may have another one by now.
-        if not site.files.exists(name) and _is_current(site, uri, attachment):
-            yield (
-                f"{uri}: {name} is not stored",
-                {"problem": "missing", "record": uri, "name": name},
-            )
+        try:
+            # The record is read again after the file: it may have another one by now.
+            if not site.files.exists(name) and _is_current(site, uri, attachment):
+                yield (
+                    f"{uri}: {name} is not stored",
+                    {"problem": "missing", "record": uri, "name": name},
+                )
+        except StorageUnavailable as error:
+            yield _unreadable(uri, name, error)
 
 
 def _different(site: Site, inventory: Inventory, with_hash: bool) -> Iterator[Finding]:
@@ -93,6 +102,9 @@ def _different(site: Site, inventory: Inventory, with_hash: bool) -> Iterator[Fi
                 digest = _digest(site, name)
             except FileNotFoundError:
                 continue  # Deleted since the records were read.
+            except StorageUnavailable as error:
+                yield _unreadable(records[0][0], name, error)
+                continue
         for uri, attachment in records:
             for key, stored in (("size", size), ("hash", digest)):
                 shown = attachment.get(key)
@@ -111,8 +123,8 @@ def _different(site: Site, inventory: Inventory, with_hash: bool) -> Iterator[Fi
 
 
 def _orphans(inventory: Inventory, before: datetime) -> Iterator[Finding]:
-    for file in inventory.orphans(before):
-        if file.kept is None:
+    for file in inventory.orphans():
+        if file.modified < before and file.kind not in (KEPT, FOREIGN):
             yield (
                 f"{file.name} is referenced by no record",
                 {"problem": "unreferenced", "name": file.name, "size": file.size},
@@ -134,6 +146,16 @@ def _repair(site: Site, inventory: Inventory) -> int:
             references.repair(name, [Holder.at(uri) for _, uri, _ in group if uri is not None])
         count += 1
     return count
+
+
+def _unreadable(uri: str, name: str, error: StorageUnavailable) -> Finding:
+    """Return the finding for a file that may not be read. Raises other errors again."""
+    if not isinstance(error.__cause__, PermissionError):
+        raise error
+    return (
+        f"{uri}: {name} cannot be read: {error}",
+        {"problem": "unreadable", "record": uri, "name": name, "error": str(error)},
+    )
 
 
 def _is_current(site: Site, uri: str, attachment: dict[str, Any]) -> bool:

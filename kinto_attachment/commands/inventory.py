@@ -1,6 +1,7 @@
 """An inventory: records, the plugin's rows and stored files, side by side.
 
 Each side is read once into a temporary SQLite database on the disk, so that memory is constant.
+Which file a record shows does not depend on the base URL before the name: see ``locations``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,61 +21,54 @@ from urllib.parse import unquote
 
 import transaction
 
+from kinto_attachment.attachments.locations import may_be_same_file, names_in
 from kinto_attachment.attachments.references import FILES, HOLDINGS, metadata_matches
+from kinto_attachment.attachments.site import MARKER, site_ids
+from kinto_attachment.commands import inventory_sql as sql
+from kinto_attachment.commands.marks import MARKS
+from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import progress
 from kinto_attachment.database.scan import records_with_attachment, rows, snapshot
 from kinto_attachment.migrations import migrated_at
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage, StoredFile
+from kinto_attachment.storage import FileStorage, StorageUnavailable, StoredFile, names
+from kinto_attachment.storage.resumable import IncompleteUpload
 from kinto_attachment.tus.store import UploadStore
 
-_SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-PRAGMA temp_store = FILE;
--- The names that a record's location may stand for: one under each base URL that it starts with.
-CREATE TABLE referenced (
-    uri TEXT, rank INTEGER, name TEXT, attachment TEXT, PRIMARY KEY (uri, rank)
-) WITHOUT ROWID;
--- File rows, and the holders that they name.
-CREATE TABLE rows (name TEXT PRIMARY KEY, row TEXT, kept INTEGER, gone INTEGER) WITHOUT ROWID;
-CREATE TABLE named (name TEXT, uri TEXT, PRIMARY KEY (name, uri)) WITHOUT ROWID;
-CREATE TABLE holdings (uri TEXT PRIMARY KEY, name TEXT, holding TEXT) WITHOUT ROWID;
-CREATE TABLE files (name TEXT PRIMARY KEY, size INTEGER, modified REAL, excluded INTEGER)
-    WITHOUT ROWID;
--- What resumable uploads need: names of files, and ids of the storage's incomplete uploads.
-CREATE TABLE needed (name TEXT PRIMARY KEY) WITHOUT ROWID;
-"""
-_JOINED = """
-CREATE INDEX referenced_by_name ON referenced (name);
--- The file that a record holds, by its metadata.
-CREATE TABLE held (uri TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
-INSERT OR IGNORE INTO held
-    SELECT referenced.uri, referenced.name
-      FROM referenced JOIN rows USING (name) LEFT JOIN holdings USING (uri)
-     WHERE metadata_matches(attachment, row, holding) ORDER BY referenced.uri, rank;
--- The stored file that a record references, by its name.
-CREATE TABLE stored (uri TEXT PRIMARY KEY, name TEXT, attachment TEXT, size INTEGER) WITHOUT ROWID;
-INSERT OR IGNORE INTO stored
-    SELECT uri, name, attachment, size FROM referenced JOIN files USING (name) ORDER BY uri, rank;
-"""
+# The kinds of orphans.
+GONE = "gone"
+"""Given up by its last record, according to its row."""
+PART = "part"
+"""A hidden part of an unfinished upload that the database does not know."""
+STRAY = "stray"
+"""Named by the plugin, but of no row; or of a row whose records do not show it."""
+KEPT = "kept"
+"""Kept by ``keep_old_files``."""
+FOREIGN = "foreign"
+"""Named by somebody else."""
+
+_BASES = 20
+"""Unknown base URLs that are named: any client may write more."""
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A stored file that no record references; ``kept`` is the time since when it is kept."""
+    """A stored file that no record references.
+
+    ``kept`` is the time since when it is kept, ``marked`` the time when ``gc --mark`` found it.
+    """
 
     name: str
     size: int
+    modified: datetime
+    kind: str
     kept: datetime | None
+    marked: datetime | None
 
 
 @contextmanager
 def take_inventory(
-    kinto_storage: Any,
-    settings: Settings,
-    files: FileStorage,
-    is_excluded: Callable[[str], bool],
+    kinto_storage: Any, settings: Settings, files: FileStorage, excluded: Patterns
 ) -> Iterator[Inventory]:
     """Take an inventory, which is gone at the end of the context.
 
@@ -85,7 +79,7 @@ def take_inventory(
         closing(sqlite3.connect(Path(folder) / "inventory.sqlite")) as database,
     ):
         inventory = Inventory(database)
-        inventory.fill(kinto_storage, settings, files, is_excluded)
+        inventory.fill(kinto_storage, settings, files, excluded)
         yield inventory
 
 
@@ -94,30 +88,30 @@ class Inventory:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._elsewhere = 0
-        self._kept_before = 0
+        self.site_ids: list[str] = []
+        """Those of the database: see ``attachments.site``."""
+        self.unreadable: dict[str, StorageUnavailable] = {}
+        """Folders that may not be read, with the error. What they hold is not listed."""
 
     def fill(
-        self,
-        kinto_storage: Any,
-        settings: Settings,
-        files: FileStorage,
-        is_excluded: Callable[[str], bool],
+        self, kinto_storage: Any, settings: Settings, files: FileStorage, excluded: Patterns
     ) -> None:
         """Read everything: resumable uploads, then records and rows in one snapshot, then files.
 
         In this order, a file is needed by its upload, or referenced by its record, or both.
         """
-        self._database.executescript(_SCHEMA)
-        self._database.create_function("metadata_matches", 3, _matches, deterministic=True)
+        self._database.executescript(sql.SCHEMA)
+        self._add_functions()
+        kept_before = 0
         with transaction.manager:
             uploads = progress(UploadStore(kinto_storage).below("*"), "uploads")
             self._insert("needed", 1, ((name,) for each in uploads for name in each.needs(files)))
         with snapshot(kinto_storage) as connection:
+            self.site_ids = site_ids(connection)
             if settings.keeps_old_files:
-                self._kept_before = migrated_at(connection) or 0
-            records = progress(records_with_attachment(connection), "records")
-            self._insert("referenced", 4, self._referenced(settings, records))
+                kept_before = migrated_at(connection) or 0
+            for uri, attachment in progress(records_with_attachment(connection), "records"):
+                self._insert_record(settings, uri, attachment)
             for row in progress(rows(connection, FILES), "rows of files"):
                 content = (row["name"], json.dumps(row), row.get("kept"), row.get("gone"))
                 self._insert("rows", 4, [content])
@@ -126,107 +120,124 @@ class Inventory:
             self._insert(
                 "holdings", 3, ((row["uri"], row["name"], json.dumps(row)) for row in holdings)
             )
-        listed = progress(files.list(), "files")
-        self._insert("files", 4, _described(listed, is_excluded))
-        self._database.executescript(_JOINED)
+            marks = rows(connection, MARKS)
+            self._insert("marks", 2, ((row["name"], row["since"] / 1000) for row in marks))
+        listed = progress(files.list(on_unreadable=self.unreadable.__setitem__), "files")
+        self._insert("files", 4, _described(listed, excluded))
+        self._database.executescript(sql.JOINED)
+        self._database.execute(sql.ORPHANS, {"kept_before": kept_before / 1000})
 
     def counts(self) -> dict[str, int]:
         """Count what was read."""
-        queries = {
-            "records with a file": "SELECT count(*) FROM referenced WHERE rank = 0",
-            "rows of files": "SELECT count(*) FROM rows",
-            "files stored": "SELECT count(*) FROM files",
-            "files kept": """SELECT count(*) FROM files JOIN rows USING (name)
-                WHERE kept IS NOT NULL AND name NOT IN (SELECT name FROM referenced)""",
-            "files excluded": "SELECT count(*) FROM files WHERE excluded",
-        }
-        counts = {
-            name: self._database.execute(query).fetchone()[0] for name, query in queries.items()
-        }
-        return {**counts, "records with a file elsewhere": self._elsewhere}
+        counts = {title: self._count(query) for title, query in sql.COUNTS.items()}
+        return {**counts, "folders that may not be read": len(self.unreadable)}
 
     def missing(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield records that reference a file that is not stored: URI, name, attachment."""
+        """Yield records that hold a file that is not stored: URI, name, attachment."""
         query = """
-            SELECT uri, name, attachment FROM referenced
-             WHERE rank = 0 AND uri NOT IN (SELECT uri FROM stored) ORDER BY uri
+            SELECT uri, name, attachment FROM held JOIN records USING (uri)
+             WHERE uri NOT IN (SELECT uri FROM stored) ORDER BY uri
         """
         for uri, name, attachment in self._database.execute(query):
             yield uri, name, json.loads(attachment)
 
     def stored(self) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]], int]]:
-        """Yield stored files that records reference: name, records (URI, attachment), size."""
-        query = "SELECT name, uri, attachment, size FROM stored ORDER BY name, uri"
+        """Yield stored files that records hold: name, records (URI, attachment), size."""
+        query = """
+            SELECT name, uri, attachment, size FROM stored JOIN records USING (uri)
+             WHERE held ORDER BY name, uri
+        """
         found = self._database.execute(query)
         for (name, size), group in groupby(found, key=itemgetter(0, 3)):
             yield name, [(uri, json.loads(attachment)) for _, uri, attachment, _ in group], size
 
-    def orphans(self, before: datetime) -> Iterator[Orphan]:
-        """Yield orphans that were last written ``before``, without those that are excluded or
-        needed.
+    def orphans(self) -> Iterator[Orphan]:
+        """Yield orphans, without those that are excluded or needed by a resumable upload."""
+        query = "SELECT name, size, modified, kind, kept, marked FROM orphans ORDER BY name"
+        for name, size, modified, kind, kept, marked in self._database.execute(query):
+            times = [None if each is None else _time(each) for each in (kept, marked)]
+            yield Orphan(name, size, _time(modified), kind, *times)
 
-        Earlier versions had no rows for files that they kept. So where files are kept, an orphan
-        without a row that is older than the migration counts as kept.
-        """
+    def unknown_bases(self) -> Iterator[tuple[str, int]]:
+        """Yield what stands before the names of files in locations of records, if it is none of
+        the known base URLs, and the number of these records; the most frequent first."""
+        yield from self._database.execute(sql.UNKNOWN_BASES, [_BASES])
+
+    def has_files(self) -> bool:
+        """Whether any file is stored."""
+        return bool(self._count("SELECT EXISTS (SELECT 1 FROM files)"))
+
+    def knows_files(self) -> bool:
+        """Whether a record, a row or a resumable upload names at least one stored file."""
         query = """
-            SELECT name, size, CASE WHEN row IS NULL AND modified * 1000 < :kept_before
-                                    THEN modified * 1000 ELSE kept END
-              FROM files LEFT JOIN rows USING (name)
-             WHERE modified < :before AND NOT excluded
-               AND name NOT IN (SELECT name FROM referenced)
-               AND name NOT IN (SELECT name FROM needed)
-             ORDER BY name
+            SELECT EXISTS (SELECT 1 FROM files JOIN rows USING (name))
+                OR EXISTS (SELECT 1 FROM stored)
+                OR EXISTS (SELECT 1 FROM files JOIN needed USING (name))
         """
-        values = {"before": before.timestamp(), "kept_before": self._kept_before}
-        for name, size, kept in self._database.execute(query, values):
-            since = None if kept is None else datetime.fromtimestamp(kept / 1000, timezone.utc)
-            yield Orphan(name, size, since)
+        return bool(self._count(query))
 
-    def is_needed(self, name: str) -> bool:
-        """Whether a resumable upload needs the file of that name, or the incomplete upload of that
-        id."""
-        query = "SELECT 1 FROM needed WHERE name = ?"
-        return self._database.execute(query, [name]).fetchone() is not None
+    def count_own_files(self) -> int:
+        """Count stored files that are not foreign."""
+        query = """
+            SELECT (SELECT count(*) FROM files)
+                 - (SELECT count(*) FROM orphans WHERE kind = 'foreign')
+        """
+        return self._count(query)
+
+    def is_needed(self, upload: IncompleteUpload) -> bool:
+        """Whether a resumable upload needs what the storage has of an unfinished one."""
+        query = "SELECT 1 FROM needed WHERE name IN (?, ?)"
+        return self._database.execute(query, [upload.id, upload.name]).fetchone() is not None
 
     def mismatches(self) -> Iterator[tuple[str, str | None, str]]:
         """Yield where rows and records differ: name of the file, URI of the record (``None`` for
         the file row itself), and how."""
-        query = """
-            SELECT name, uri, 'named' AS way FROM (
-                SELECT name, uri FROM named EXCEPT SELECT name, uri FROM held)
-            UNION ALL SELECT name, uri, 'not named' FROM (
-                SELECT name, uri FROM held EXCEPT SELECT name, uri FROM named)
-            UNION ALL SELECT name, uri, 'holding' FROM (
-                SELECT name, uri FROM holdings EXCEPT SELECT name, uri FROM held)
-            UNION ALL SELECT name, uri, 'no holding' FROM (
-                SELECT name, uri FROM held EXCEPT SELECT name, uri FROM holdings)
-            UNION ALL SELECT name, NULL, 'free' FROM rows
-                WHERE kept IS NULL AND gone IS NULL AND name NOT IN (SELECT name FROM named)
-            UNION ALL SELECT name, NULL, 'not free' FROM rows
-                WHERE (kept IS NOT NULL OR gone IS NOT NULL) AND name IN (SELECT name FROM named)
-            ORDER BY name, uri
-        """
-        yield from self._database.execute(query)
+        yield from self._database.execute(sql.MISMATCHES)
 
     def gone(self, before: datetime) -> Iterator[str]:
-        """Yield names of files that were marked gone ``before``, and are not stored."""
+        """Yield random names of files that were marked gone ``before``, and are not stored."""
         query = """
-            SELECT name FROM rows WHERE gone < ? AND name NOT IN (SELECT name FROM files)
+            SELECT name FROM rows
+             WHERE gone < ? AND is_random(name) AND name NOT IN (SELECT name FROM files)
         """
         for (name,) in self._database.execute(query, [before.timestamp() * 1000]):
             yield name
 
-    def _referenced(
-        self, settings: Settings, records: Iterable[tuple[str, dict[str, Any]]]
-    ) -> Iterator[tuple[str, int, str, str]]:
-        for uri, attachment in records:
-            names = list(settings.relative_names(attachment.get("location")))
-            # A location may be percent-encoded.
-            names += [unquote(name) for name in names if unquote(name) not in names]
-            if not names:
-                self._elsewhere += 1
-            for rank, name in enumerate(names):
-                yield uri, rank, name, json.dumps(attachment)
+    def stale_marks(self) -> Iterator[str]:
+        """Yield names with a mark that are not those of orphans, or of newer files."""
+        query = """
+            SELECT name FROM marks
+             WHERE name NOT IN (SELECT name FROM orphans WHERE marked IS NOT NULL)
+        """
+        for (name,) in self._database.execute(query):
+            yield name
+
+    def _add_functions(self) -> None:
+        for function, arguments in (
+            (_similarity, 3),
+            (_base_of, 2),
+            (names.is_random, 1),
+            (names.is_part, 1),
+        ):
+            title = function.__name__.lstrip("_")
+            self._database.create_function(title, arguments, function, deterministic=True)
+
+    def _count(self, query: str) -> int:
+        count: int = self._database.execute(query).fetchone()[0]
+        return count
+
+    def _insert_record(self, settings: Settings, uri: str, attachment: dict[str, Any]) -> None:
+        location = attachment.get("location")
+        known = list(settings.relative_names(location))
+        # A location may be percent-encoded.
+        known += map(unquote, known[:])
+        self._insert("records", 3, [(uri, json.dumps(attachment), bool(known))])
+        candidates = sorted({*known, *names_in(location)}, key=len, reverse=True)
+        self._insert(
+            "candidates",
+            4,
+            ((uri, rank, name, name in known) for rank, name in enumerate(candidates)),
+        )
 
     def _insert(self, table: str, columns: int, rows: Iterable[tuple[Any, ...]]) -> None:
         values = ", ".join("?" * columns)
@@ -234,14 +245,29 @@ class Inventory:
 
 
 def _described(
-    files: Iterable[StoredFile], is_excluded: Callable[[str], bool]
+    files: Iterable[StoredFile], excluded: Patterns
 ) -> Iterator[tuple[str, int, float, bool]]:
     for file in files:
         # No record can reference a name that is not UTF-8, and the plugin gives none.
-        if file.name.isprintable():
-            yield file.name, file.size, file.modified.timestamp(), is_excluded(file.name)
+        if file.name != MARKER and names.is_valid(file.name):
+            yield file.name, file.size, file.modified.timestamp(), excluded.matches(file.name)
 
 
-def _matches(attachment: str, row: str, holding: str | None) -> bool:
+def _time(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, timezone.utc)
+
+
+def _similarity(attachment: str, row: str, holding: str | None) -> int:
+    """Return whether a record's attachment may be that of the row's file: 0 if not, 1 if so, 2 if
+    all metadata is equal."""
     own = json.loads(holding) if holding else None
-    return metadata_matches(json.loads(attachment), json.loads(row), own)
+    if metadata_matches(json.loads(attachment), json.loads(row), own):
+        return 2
+    return int(may_be_same_file(json.loads(attachment), json.loads(row)))
+
+
+def _base_of(attachment: str, name: str) -> str:
+    location: str = json.loads(attachment)["location"]
+    if not location.endswith(name):
+        location = unquote(location)
+    return location.removesuffix(name)

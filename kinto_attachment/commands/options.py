@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from kinto_attachment.commands.patterns import name_pattern
 from kinto_attachment.settings import schema
 
 _Value = TypeVar("_Value")
@@ -25,9 +26,11 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
         metavar="PATTERN",
+        type=pattern,
         action="append",
         default=[],
-        help="leave alone files whose name matches, like 'bundles/*'; may be repeated",
+        help="leave alone the files of a folder, like 'bundles', or whose name matches, like"
+        " '*.zip'; may be repeated",
     )
 
 
@@ -39,6 +42,11 @@ def age(text: str) -> timedelta:
 def base_url(text: str) -> str:
     """Parse a base URL, as settings have it."""
     return _parsed(schema.base_url, text)
+
+
+def pattern(text: str) -> str:
+    """Parse a pattern of names of stored files."""
+    return _parsed(name_pattern, text)
 
 
 def _parsed(parse: Callable[[str], _Value], text: str) -> _Value:

@@ -8,6 +8,7 @@ plugins see them. It only tells what it would do, unless --write is given.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import tempfile
 from collections.abc import Iterable
@@ -63,14 +64,14 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
             for uri, attachment in progress(records_with_attachment(connection), "records"):
                 location = rebase.location(attachment)
                 if location is not None:
-                    uris.write(f"{uri}\n")
+                    uris.write(f"{json.dumps(uri)}\n")
                     counts["records to write"] += 1
                     former = attachment["location"]
                     sentence = f"{uri}: {former} -> {location}"
                     report.finding(sentence, record=uri, former=former, location=location)
         if options.write:
             uris.seek(0)
-            rebase.write(line.rstrip("\n") for line in progress(uris, "written"))
+            rebase.write(map(json.loads, progress(uris, "written")))
             counts |= {"records written": rebase.written, "records that failed": rebase.failed}
     report.close(counts, ok=not rebase.failed)
     return not rebase.failed

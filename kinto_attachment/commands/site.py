@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -13,6 +12,7 @@ from pyramid_storage.interfaces import IFileStorage
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
 from kinto_attachment.commands.inventory import Inventory, take_inventory
+from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
@@ -40,9 +40,9 @@ class Site:
         self.settings: Settings = registry.attachment_settings
         self.files: FileStorage = registry.getUtility(IFileStorage)
 
-    def inventory(self, excluded: Sequence[str]) -> AbstractContextManager[Inventory]:
-        """Take an inventory, marking files whose names match one of ``excluded``."""
-        return take_inventory(self.kinto_storage, self.settings, self.files, matcher(excluded))
+    def inventory(self, excluded: Patterns) -> AbstractContextManager[Inventory]:
+        """Take an inventory, marking files that are ``excluded``."""
+        return take_inventory(self.kinto_storage, self.settings, self.files, excluded)
 
     @contextmanager
     def references(self) -> Iterator[References]:
@@ -50,17 +50,14 @@ class Site:
         with transaction.manager:
             yield References(self.kinto_storage, self.settings, FileChanges(self.files))
 
+    def needed(self) -> frozenset[str]:
+        """Return what resumable uploads need now: see ``ResumableUpload.needs()``."""
+        with transaction.manager:
+            uploads = UploadStore(self.kinto_storage).below("*")
+            return frozenset(name for upload in uploads for name in upload.needs(self.files))
+
     def terminate(self, upload: ResumableUpload) -> None:
         """Terminate a resumable upload, and delete what is stored of it."""
         with transaction.manager:
             uploads = UploadStore(self.kinto_storage)
             uploads.terminate(upload, FileChanges.current(self.files))
-
-
-def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that matches names against shell ``patterns``."""
-
-    def matches(name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-    return matches

@@ -18,7 +18,7 @@ from kinto.core.storage import memory
 from kinto.core.utils import sqlalchemy
 
 from kinto_attachment.database.objects import statement
-from kinto_attachment.database.scan import errors, is_postgresql
+from kinto_attachment.database.scan import is_postgresql, unpooled
 
 logger = logging.getLogger(__name__)
 
@@ -115,13 +115,8 @@ def drop(client: Any) -> None:
 
 @contextmanager
 def _autocommit(client: Any) -> Iterator[Any]:
-    """Open a connection of its own: the command cannot run in a transaction."""
-    engine = sqlalchemy.create_engine(
-        client.session_factory.get_bind().url,
-        poolclass=sqlalchemy.pool.NullPool,
-        isolation_level="AUTOCOMMIT",
-    )
-    with errors(), engine.connect() as connection:
+    """Open a connection without transactions: the command cannot run in one."""
+    with unpooled(client, isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sqlalchemy.text(_SETTINGS))
         yield connection
 

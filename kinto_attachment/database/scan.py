@@ -23,6 +23,7 @@ PAGE = 500
 """Objects per page."""
 _FETCHED = 1000
 """Rows that the cursor fetches at a time."""
+_CONNECT_SECONDS = 5
 
 _RECORDS = """
 SELECT parent_id || '/records/' || id AS uri, data->'attachment' AS attachment
@@ -84,6 +85,23 @@ def snapshot(kinto_storage: Any) -> Iterator[Any]:
     """
     engine = kinto_storage.client.session_factory().get_bind()
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with errors(), engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def unpooled(client: Any, **options: Any) -> Iterator[Any]:
+    """Open a connection to PostgreSQL of its own, which no transaction of Kinto sees, and no
+    process that is forked inherits.
+
+    ``client`` is that of Kinto's storage; ``options`` are SQLAlchemy's execution options. Raises
+    Kinto's ``BackendError``.
+    """
+    engine = sqlalchemy.create_engine(
+        client.session_factory.get_bind().url,
+        poolclass=sqlalchemy.pool.NullPool,
+        connect_args={"connect_timeout": _CONNECT_SECONDS},
+    )
     with errors(), engine.connect().execution_options(**options) as connection:
         yield connection
 

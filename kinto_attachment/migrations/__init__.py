@@ -19,21 +19,22 @@ from pyramid.events import ApplicationCreated
 from pyramid.settings import asbool
 
 from kinto_attachment.database import location_index
-from kinto_attachment.database.scan import errors, is_postgresql
+from kinto_attachment.database.scan import is_postgresql, unpooled
 from kinto_attachment.migrations import sql
+from kinto_attachment.migrations.site import SiteMigration
 from kinto_attachment.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _EXAMPLES = 20
 """Records of a kind that the log names."""
-_CONNECT_SECONDS = 5
 
 
 def register(config: Any, settings: Settings) -> None:
     """Add the migration to ``kinto migrate``, and warn at every start if it has not run."""
     readonly = asbool(config.get_settings().get("readonly", False))
     config.add_migration(LinksMigration(settings, readonly=readonly))
+    config.add_migration(SiteMigration(readonly=readonly))
     config.add_subscriber(on_application_created, ApplicationCreated)
 
 
@@ -67,13 +68,8 @@ def _state(kinto_storage: Any) -> tuple[int, bool]:
     if not is_postgresql(kinto_storage):
         # The memory backend has lost those of the earlier version.
         return 0, True
-    # Not a pooled connection: servers fork after the start, and must not share one.
-    engine = sqlalchemy.create_engine(
-        kinto_storage.client.session_factory.get_bind().url,
-        poolclass=sqlalchemy.pool.NullPool,
-        connect_args={"connect_timeout": _CONNECT_SECONDS},
-    )
-    with errors(), engine.connect() as connection:
+    # Servers fork after the start, and must not share a connection of the pool.
+    with unpooled(kinto_storage.client) as connection:
         links = _count_links(connection)
         # Without tables, Kinto itself asks for kinto migrate.
         return links or 0, links is None or location_index.is_valid(connection)

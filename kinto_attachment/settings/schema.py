@@ -99,10 +99,11 @@ def _base_urls(value: str) -> tuple[str, ...]:
 
 
 def _base_path(value: str) -> str:
-    path = Path(value).absolute()
+    path = Path(value)
     if path.exists() and not path.is_dir():
         raise ValueError("should be a folder")
-    return str(path)
+    # The storage makes it absolute; commands refuse a relative one.
+    return value
 
 
 def _acl(value: str) -> str:

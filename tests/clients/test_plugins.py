@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.clients.conftest import USER, live_kinto
 from tests.conftest import KintoApp
+from tests.support.inventory import Folder
 
 pytestmark = pytest.mark.clients
 
@@ -108,7 +109,7 @@ class TestHistory:
 
         app.delete(RECORD)
 
-        assert [path for path in files.rglob("*") if path.is_file()] == []
+        assert Folder(files).names() == []
 
 
 def test_the_default_bucket_has_a_history(beside):

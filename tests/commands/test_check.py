@@ -8,6 +8,7 @@ import pytest
 
 from kinto_attachment.attachments.references import FILES, HOLDINGS
 from kinto_attachment.storage.local import LocalStorage
+from tests.support.orphans import STRAY
 
 
 @pytest.fixture
@@ -100,13 +101,13 @@ def test_copies_of_a_record_are_all_told(attached, command):
 
 
 def test_a_file_that_no_record_references(attached, command):
-    (attached.folder / "stray.txt").write_bytes(b"stray")
+    (attached.folder / STRAY).write_bytes(b"stray")
 
     assert command("check").status == 0  # it may be an upload in flight
     result = command("check", "--older-than=0s", "--json")
 
     assert result.status == 1
-    assert result.findings == [{"problem": "unreferenced", "name": "stray.txt", "size": 5}]
+    assert result.findings == [{"problem": "unreferenced", "name": STRAY, "size": 5}]
 
 
 def test_files_of_others_can_be_left_out(attached, command):
@@ -298,9 +299,9 @@ def test_a_record_that_was_replaced_while_files_were_listed_is_well(
 ):
     listed = LocalStorage.list
 
-    def list_after_a_replacement(self):
+    def list_after_a_replacement(self, *args, **options):
         attached.attach(b"newer")
-        return listed(self)
+        return listed(self, *args, **options)
 
     monkeypatch.setattr(LocalStorage, "list", list_after_a_replacement)
 

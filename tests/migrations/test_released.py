@@ -16,6 +16,7 @@ from kinto_attachment.commands import main
 from kinto_attachment.migrations import pending_links
 from tests.conftest import KintoApp, KintoDatabase, Settings
 from tests.support.forms import CONTENT_TYPE, file_part, form
+from tests.support.inventory import Folder
 from tests.support.servers.kinto import LiveKinto, ini, kinto_migrate
 from tests.support.servers.postgresql import PostgreSQL
 from tests.support.servers.released import install
@@ -162,7 +163,8 @@ class Switched:
 
     def contents(self) -> set[bytes]:
         """Those of all files that are stored."""
-        return {path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+        stored = Folder(self.folder)
+        return {stored.read(name) for name in stored.names()}
 
     def rows(self) -> list[Any]:
         return self.database.execute(

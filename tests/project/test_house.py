@@ -122,7 +122,7 @@ DELETING = {
     # The transaction's: whatever is given up passes the last look.
     ("kinto_attachment.attachments.file_changes", "delete_files"),
     # Each file is asked about right before, under the lock on its row.
-    ("kinto_attachment.commands.gc", "delete_files"),
+    ("kinto_attachment.commands.deletion", "delete_files"),
     # Files that nobody has been told of.
     ("kinto_attachment.tus.uploads", "create"),
     ("kinto_attachment.views.heartbeat", "heartbeat"),

@@ -90,7 +90,10 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
 def test_a_relative_folder_stays_where_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert read(base_path="files").storage == LocalOptions(str(tmp_path / "files"))
+    files = open_storage(read(base_path="files").storage)
+    monkeypatch.chdir("/")
+
+    assert files.base_path == str(tmp_path / "files")
 
 
 def test_every_option_of_s3():

@@ -11,6 +11,7 @@ from kinto.core.utils import sqlalchemy
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.site import MARKER
 from kinto_attachment.tus.store import UPLOADS
 from tests.support.servers.s3 import S3Server
 
@@ -27,9 +28,12 @@ class Folder:
         self.settings = {"base_path": str(path)}
 
     def names(self) -> list[str]:
-        """The names of all that is stored, files on their way in too."""
+        """The names of all that is stored, files on their way in too, without the marker of the
+        site."""
         return sorted(
-            str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()
+            str(path.relative_to(self.path))
+            for path in self.path.rglob("*")
+            if path.is_file() and path != self.path / MARKER
         )
 
     def read(self, name: str) -> bytes:
@@ -53,7 +57,8 @@ class Bucket:
         }
 
     def names(self) -> list[str]:
-        """The names of all that is stored, files on their way in too."""
+        """The names of all that is stored, files on their way in too, without the marker of the
+        site."""
         on_their_way = [f"{key}?uploadId={upload}" for key, upload in self._server.uploads()]
         return sorted(self._server.keys() + on_their_way)
 

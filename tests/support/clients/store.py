@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kinto_attachment.attachments.site import MARKER
 from tests.support.servers.s3 import S3Server
 
 
@@ -26,9 +27,10 @@ class Store:
             }
 
     def files(self) -> list[bytes]:
-        """The contents of all there is."""
+        """The contents of all there is, without the marker of the site."""
         if self._s3 is None:
-            return [path.read_bytes() for path in self._folder.rglob("*") if path.is_file()]
+            paths = [path for path in self._folder.rglob("*") if path.is_file()]
+            return [path.read_bytes() for path in paths if path.name != MARKER]
         assert self._s3.uploads() == []
         keys = self._s3.keys()
         objects = [self._s3.admin.get_object(Bucket=self._s3.bucket, Key=key) for key in keys]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from kinto_attachment.attachments.site import MARKER
 from tests.conftest import KintoDatabase
 from tests.support.servers.s3 import S3Server
 
@@ -43,7 +44,7 @@ class LocalFiles:
         for path in self.folder.rglob("*"):
             # One may go while we look at the others.
             with suppress(FileNotFoundError):
-                if path.is_file():
+                if path.is_file() and path.name != MARKER:
                     found[str(path.relative_to(self.folder))] = described(path.read_bytes())
         return found
 

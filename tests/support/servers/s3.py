@@ -20,6 +20,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kinto_attachment.attachments.site import MARKER
 from tests.support.servers.ports import free_port
 
 _STARTUP_SECONDS = 60.0
@@ -87,9 +88,10 @@ class S3Server:
         )
 
     def keys(self) -> list[str]:
-        """The keys of all objects in the bucket."""
+        """The keys of all objects in the bucket, without the marker of the site."""
         pages = self.admin.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return [key for key in keys if key != MARKER]
 
     def uploads(self) -> list[tuple[str, str]]:
         """Key and id of the multipart uploads in the bucket that nobody has finished."""
@@ -98,7 +100,7 @@ class S3Server:
 
     def empty(self) -> None:
         """Remove every object and every unfinished multipart upload from the bucket."""
-        for key in self.keys():
+        for key in [*self.keys(), MARKER]:
             self.admin.delete_object(Bucket=self.bucket, Key=key)
         for key, upload_id in self.uploads():
             self.admin.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)

@@ -1,0 +1,82 @@
+"""What speaks for deleting: that database and storage belong together, and that few files look
+like orphans. Without it, ``gc`` refuses before the first file goes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kinto_attachment.attachments.site import MARKER, marked_site
+from kinto_attachment.commands.inventory import Inventory
+from kinto_attachment.commands.selection import Selection
+from kinto_attachment.commands.site import Refused, Site
+from kinto_attachment.migrations import pending_links
+from kinto_attachment.settings import Settings
+from kinto_attachment.storage import LocalOptions
+
+_FEW = 100
+"""Strays that are never too many."""
+_SHARE = 10
+"""More strays than the files divided by this are too many."""
+
+
+def check_settings(site: Site) -> None:
+    """Refuse settings with which gc cannot know which files are the site's.
+
+    Raises ``Refused``.
+    """
+    if pending := pending_links(site.kinto_storage):
+        raise Refused(
+            f"{pending} attachments of an earlier version of kinto-attachment have not been taken"
+            " over: run kinto migrate first."
+        )
+    base_path = _base_path(site.settings)
+    if base_path is not None and not Path(base_path).is_absolute():
+        raise Refused(
+            f"kinto.attachment.base_path is relative ({base_path}): the folder depends on where a"
+            f" command is started. Write the whole path, like {Path(base_path).absolute()}, or"
+            " where the servers run."
+        )
+
+
+def check_site(site: Site, inventory: Inventory, *, deletes: bool) -> None:
+    """Refuse a storage that is not known to be the database's, if gc ``deletes`` anything.
+
+    Raises ``Refused``, ``StorageUnavailable``.
+    """
+    marked = marked_site(site.files)
+    if not inventory.site_ids and (marked is not None or inventory.has_files()):
+        raise Refused(
+            "the database has no site id, though files are stored: run kinto migrate on the"
+            " database that the servers use. If it is another one, or was not restored entirely,"
+            " its records do not name these files."
+        )
+    if marked is not None and marked not in inventory.site_ids:
+        raise Refused(
+            f"the files belong to another database: {MARKER} in the file storage has the site id"
+            f" {marked}, the database {', '.join(inventory.site_ids)}. Look at the storage and"
+            " kinto.storage_url in the ini file. If the database was set up anew for these files,"
+            f" delete {MARKER}: servers write it again."
+        )
+    if marked is None and deletes and not inventory.knows_files():
+        raise Refused(
+            "the database knows none of the stored files. Look at the storage and"
+            " kinto.storage_url in the ini file, and whether the database was restored entirely."
+            f" If they belong together, upload a file: servers then write {MARKER} there."
+        )
+
+
+def doubt(selection: Selection, inventory: Inventory) -> str | None:
+    """Return why so many strays look like a mistake, ``None`` if they do not."""
+    strays, own = selection.count_strays(), inventory.count_own_files()
+    if strays <= max(_FEW, own // _SHARE):
+        return None
+    return (
+        f"the database knows nothing of {strays} of {own} files. Look at some of them, and at"
+        " kinto.storage_url in the ini file. If no record needs them: --allow-many."
+    )
+
+
+def _base_path(settings: Settings) -> str | None:
+    options = settings.storage
+    return options.base_path if isinstance(options, LocalOptions) else None
