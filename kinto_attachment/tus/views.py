@@ -30,8 +30,9 @@ from kinto_attachment.errors import (
     answered,
 )
 from kinto_attachment.http.body import content_length, take_stream
+from kinto_attachment.http.filename import clean_filename, decode_component
 from kinto_attachment.http.json_object import json_object
-from kinto_attachment.http.multipart import FIELDS, FILE, FilePart, clean_filename
+from kinto_attachment.http.multipart import FIELDS, FILE, FilePart
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
 from kinto_attachment.tus import headers as tus
@@ -120,7 +121,7 @@ def create(request: Any) -> Response:
     body.get("data", {}).pop(FILE, None)
     filename = request.matchdict["id"]
     if "filename" in pairs:
-        filename = tus.text("filename", pairs["filename"])
+        filename = decode_component(tus.text("filename", pairs["filename"]))
     filetype = tus.text("filetype", pairs.get("filetype", b""))
     creation = Creation(
         part=FilePart(clean_filename(filename), filetype),
