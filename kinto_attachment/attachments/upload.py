@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
+from uuid import uuid4
 
 from kinto_attachment.attachments.inspection import Inspection, Metadata
 from kinto_attachment.errors import ExtensionNotAllowed, FileTooLarge, FolderTooLong
@@ -60,24 +61,40 @@ class UploadPolicy:
         extension = posixpath.splitext(part.filename)[1].removeprefix(".").lower()
         if self._settings.extensions and extension not in self._settings.extensions:
             raise ExtensionNotAllowed()
-        mimetype = media_type(part.filename, part.content_type, self._settings.mimetypes)
+        mimetype = media_type(
+            part.filename,
+            part.content_type,
+            self._settings.mimetypes,
+            # An allowed extension would be worth nothing: "cat.jpg", served as HTML.
+            believe_scripts=not self._settings.extensions,
+        )
+        filename, randomize = self._stored_filename(part.filename)
         new = NewFile(
-            self._stored_filename(part.filename),
+            filename,
             folder=self._folder,
-            randomize=self._settings.randomize,
+            randomize=randomize,
             content_type=mimetype,
             size=size,
         )
         return IncomingFile(part.filename, mimetype, new, self.max_size)
 
-    def _stored_filename(self, filename: str) -> str:
-        path = PurePosixPath(filename)
-        stem = self._settings.filename_pattern.fill(
-            filename=path.stem,
+    def _stored_filename(self, filename: str) -> tuple[str, bool]:
+        """Return what to call the stored file, and whether the storage makes a random name of
+        it."""
+        path, pattern = PurePosixPath(filename), self._settings.filename_pattern
+        stem, suffix = path.stem, path.suffix
+        if self._settings.randomize:
+            if pattern.text == "{filename}":
+                return filename, True
+            # The pattern may repeat itself, and a long id is cut: the storage has to look whether
+            # the name is taken.
+            stem, suffix = str(uuid4()), suffix.lower()
+        stem = pattern.fill(
+            filename=stem,
             datetime=datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
             rid=self._record_id,
         )
-        return f"{stem}{path.suffix}"
+        return f"{stem}{suffix}", False
 
 
 @dataclass(frozen=True)

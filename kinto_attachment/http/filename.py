@@ -84,9 +84,9 @@ def sent_filename(disposition: str) -> str | None:
     if _WORD.search(plain):
         return _WORDS.sub(lambda words: _decode_words(words[0]), plain)
     decoded = decode_component(plain)
-    # Browsers encode quotes so, and line breaks: these may as well be a part of the name.
+    # Browsers encode quotes and line breaks so. A lone "%0A" is rather a part of the name.
     # https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
-    return decoded if decoded != plain else plain.replace("%22", '"')
+    return decoded if decoded != plain else plain.replace("%22", '"').replace("%0D%0A", "")
 
 
 def _parameters(disposition: str) -> Iterator[tuple[str, str]]:

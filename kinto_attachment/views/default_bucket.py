@@ -16,8 +16,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.settings import aslist
 
 from kinto_attachment.errors import Forbidden, answered
-
-PLUGIN = "kinto.plugins.default_bucket"
+from kinto_attachment.settings import DEFAULT_BUCKET_PLUGIN
 
 # What build_request() does not copy from the original request.
 _ENVIRON = (
@@ -38,10 +37,10 @@ def register(config: Any) -> None:
     Call it before the endpoint of records is added: that route would take the alias for a bucket.
     """
     settings = config.get_settings()
-    if PLUGIN not in aslist(settings["includes"]):
+    if DEFAULT_BUCKET_PLUGIN not in aslist(settings["includes"]):
         return
     # Kinto may include it only after this plugin; Pyramid includes it once.
-    config.include(PLUGIN)
+    config.include(DEFAULT_BUCKET_PLUGIN)
     prefix = re.escape(f"/{config.route_prefix}")
     segment = "[^/]+"
     attachment = f"^{prefix}/buckets/default/collections/{segment}/records/{segment}/attachment"
