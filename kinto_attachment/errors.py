@@ -258,6 +258,17 @@ class UnsupportedMediaType(Refusal):
     sentence = "Content-Type should be {expected}"
 
 
+class UnsupportedEncoding(Refusal):
+    """The body is compressed, and would be stored so (RFC 9110, section 15.5.16)."""
+
+    status = HTTPUnsupportedMediaType
+    sentence = "Content-Encoding is not supported: send the bytes of the file as they are"
+    headers = {"Accept-Encoding": "accepted"}
+
+    def __init__(self) -> None:
+        super().__init__(accepted="identity")
+
+
 class UnknownUpload(Refusal):
     """There is no such upload, or it was terminated."""
 

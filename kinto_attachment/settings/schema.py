@@ -52,7 +52,7 @@ def _text(value: str) -> str:
     return value
 
 
-def _word(value: str) -> str:
+def _unquoted(value: str) -> str:
     if re.search(r"[\"']", value):
         raise ValueError("should have no quotes")
     return value
@@ -280,14 +280,14 @@ SCHEMA = (
         "Let Kinto serve the files of ``base_path``, at ``base_url``, whose path has to be below "
         "``/v1/``. For development and small sites.",
     ),
-    Setting("aws.bucket", _word, None, "Name of the S3 bucket to store files in."),
-    Setting("aws.bucket_name", _word, None, "The same, in pyramid_storage's name."),
+    Setting("aws.bucket", _unquoted, None, "Name of the S3 bucket to store files in."),
+    Setting("aws.bucket_name", _unquoted, None, "The same, in pyramid_storage's name."),
     Setting("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
     Setting("aws.access_key", _text, None, "Access key. Without it, boto3 looks for one."),
     Setting("aws.secret_key", _text, None, "Secret key. Without it, boto3 looks for one."),
-    Setting("aws.region", _word, None, "Region of the bucket."),
+    Setting("aws.region", _unquoted, None, "Region of the bucket."),
     Setting("aws.endpoint_url", _endpoint_url, None, "URL of another server that speaks S3."),
-    Setting("aws.host", _word, None, "Host of such a server, instead of its URL."),
+    Setting("aws.host", _unquoted, None, "Host of such a server, instead of its URL."),
     Setting("aws.port", _integer, None, "Port of that host."),
     Setting("aws.is_secure", _boolean, "true", "Whether that host speaks HTTPS."),
     Setting(

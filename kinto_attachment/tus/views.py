@@ -25,6 +25,7 @@ from kinto_attachment.errors import (
     InvalidHeader,
     MethodNotAllowed,
     UnknownUpload,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     UnsupportedVersion,
     answered,
@@ -218,6 +219,8 @@ def _has_content(request: Any) -> bool:
 
 
 def _content(request: Any) -> Body:
+    if request.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding()
     checksum = tus.checksum(request.headers)
     length = content_length(request.environ)
     return Body(take_stream(request.environ), length, checksum)
