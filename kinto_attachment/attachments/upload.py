@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
-from uuid import uuid4
 
 from kinto_attachment.attachments.inspection import Inspection, Metadata
 from kinto_attachment.errors import ExtensionNotAllowed, FileTooLarge, FolderTooLong
@@ -68,33 +67,23 @@ class UploadPolicy:
             # An allowed extension would be worth nothing: "cat.jpg", served as HTML.
             believe_scripts=not self._settings.extensions,
         )
-        filename, randomize = self._stored_filename(part.filename)
+        path, pattern = PurePosixPath(part.filename), self._settings.filename_pattern
+        # Without a random part, names repeat: the storage looks which are taken.
+        randomize = self._settings.randomize and "{filename}" in pattern.text
+        stem = pattern.fill(
+            filename="{filename}" if randomize else path.stem,
+            datetime=datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
+            rid=self._record_id,
+        )
         new = NewFile(
-            filename,
+            part.filename if randomize else f"{stem}{path.suffix}",
             folder=self._folder,
             randomize=randomize,
+            random_name=stem if randomize else NewFile.random_name,
             content_type=mimetype,
             size=size,
         )
         return IncomingFile(part.filename, mimetype, new, self.max_size)
-
-    def _stored_filename(self, filename: str) -> tuple[str, bool]:
-        """Return what to call the stored file, and whether the storage makes a random name of
-        it."""
-        path, pattern = PurePosixPath(filename), self._settings.filename_pattern
-        stem, suffix = path.stem, path.suffix
-        if self._settings.randomize:
-            if pattern.text == "{filename}":
-                return filename, True
-            # The pattern may repeat itself, and a long id is cut: the storage has to look whether
-            # the name is taken.
-            stem, suffix = str(uuid4()), suffix.lower()
-        stem = pattern.fill(
-            filename=stem,
-            datetime=datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
-            rid=self._record_id,
-        )
-        return f"{stem}{suffix}", False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ class NewFile:
     """Relative path with ``/`` between its folders; trusted."""
     randomize: bool = True
     """Take only the extension from ``filename``; the rest of the stored name is a UUID4."""
+    random_name: str = "{filename}"
+    """What to call the file before its extension if ``randomize``: the UUID4 is at
+    ``{filename}``, and stays where the name is too long."""
     content_type: str = "application/octet-stream"
     """Media type, for storages that serve their files: ASCII, without control characters."""
     size: int | None = None
@@ -36,7 +39,10 @@ class NewFile:
     def make_name(self) -> str:
         """Return a name to store the file as, with its folder; a new one each time if it is
         random. Raises ``ValueError`` if ``folder`` leads out of the storage."""
-        name = names.randomized(self.filename) if self.randomize else names.safe(self.filename)
+        if self.randomize:
+            name = names.randomized(self.filename, self.random_name)
+        else:
+            name = names.safe(self.filename)
         return names.join(self.folder, name)
 
 
