@@ -29,7 +29,7 @@ from pyramid.httpexceptions import (
     HTTPUnsupportedMediaType,
 )
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import FileTooLargeForStorage, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +209,13 @@ class FileTooLarge(Refusal):
     sentence = "The attachment is larger than {limit} bytes."
 
 
+class StorageTooSmall(Refusal):
+    """The file is larger than the file storage can ever take."""
+
+    status, errno = HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE
+    sentence = "The attachment is larger than the file storage can hold."
+
+
 class MetadataModified(Refusal):
     """A record shows something else in the place of the file that it holds."""
 
@@ -327,6 +334,9 @@ def answered() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise refusal.answer() from refusal
+    except FileTooLargeForStorage as error:
+        logger.warning("A file is too large for the storage: %s", error)
+        raise StorageTooSmall().answer() from error
     except StorageUnavailable as error:
         logger.exception("A file could not be stored.")
         raise StorageFailed().answer() from error
@@ -338,6 +348,8 @@ def status_of(error: BaseException) -> int:
         return int(error.status.code)
     if isinstance(error, HTTPException):
         return int(error.status_code)
+    if isinstance(error, FileTooLargeForStorage):
+        return int(StorageTooSmall.status.code)
     if isinstance(error, IntegrityError):
         return int(HTTPConflict.code)
     return int(HTTPServiceUnavailable.code)

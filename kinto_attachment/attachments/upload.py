@@ -28,23 +28,26 @@ _MAX_FOLDER_BYTES = 255
 class UploadPolicy:
     """Which files a record accepts, and how they are stored."""
 
-    def __init__(self, settings: CollectionSettings, ids: Mapping[str, str]) -> None:
-        """``ids`` are the record's ``bucket_id``, ``collection_id`` and ``id``.
+    def __init__(
+        self,
+        settings: CollectionSettings,
+        ids: Mapping[str, str],
+        storage_limit: int | None = None,
+    ) -> None:
+        """``ids`` are the record's ``bucket_id``, ``collection_id`` and ``id``; ``storage_limit``
+        is the storage's ``max_size``.
 
         Raises ``FolderTooLong``.
         """
         self._settings = settings
+        self.max_size = min(filter(None, [settings.max_size_bytes, storage_limit]), default=None)
+        """The size of the largest file in bytes, ``None`` without a limit."""
         self._record_id = ids["id"]
         self._folder = settings.folder.fill(
             bucket_id=ids["bucket_id"], collection_id=ids["collection_id"]
         )
         if any(len(segment) > _MAX_FOLDER_BYTES for segment in self._folder.split("/")):
             raise FolderTooLong(limit=_MAX_FOLDER_BYTES)
-
-    @property
-    def max_size(self) -> int | None:
-        """The size of the largest file in bytes, ``None`` without a limit."""
-        return self._settings.max_size_bytes or None
 
     def check_size(self, size: int | None) -> None:
         """Raise ``FileTooLarge`` if a file of ``size`` bytes is; ``None`` is not known yet."""

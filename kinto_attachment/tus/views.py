@@ -94,8 +94,9 @@ def options(service: Any) -> Callable[[Any], Any]:
         ids = request.matchdict
         settings = request.registry.attachment_settings
         limits = settings.for_collection(ids["bucket_id"], ids["collection_id"])
-        if limits.max_size_bytes:
-            headers[tus.TUS_MAX_SIZE] = str(limits.max_size_bytes)
+        sizes = [size for size in (limits.max_size_bytes, request.attachment.max_size) if size]
+        if sizes:
+            headers[tus.TUS_MAX_SIZE] = str(min(sizes))
         if "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return preflight(request)
         return _answer(request, 204)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import StorageUnavailable
+from kinto_attachment.storage.base import FileTooLargeForStorage, StorageUnavailable
 
 _Result = TypeVar("_Result")
 
@@ -29,7 +29,8 @@ def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
     except OSError as error:
         if name is not None and error.errno in _NO_SUCH_FILE:
             raise names.no_such_file(name) from error
-        raise StorageUnavailable(f"cannot {doing}: {error.strerror}") from error
+        kind = FileTooLargeForStorage if error.errno == errno.EFBIG else StorageUnavailable
+        raise kind(f"cannot {doing}: {error.strerror}") from error
 
 
 def in_folder(folder: Path, action: Callable[[], _Result]) -> _Result:
