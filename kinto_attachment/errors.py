@@ -25,6 +25,7 @@ from pyramid.httpexceptions import (
     HTTPNotFound,
     HTTPPreconditionFailed,
     HTTPRequestEntityTooLarge,
+    HTTPRequestRangeNotSatisfiable,
     HTTPServiceUnavailable,
     HTTPUnsupportedMediaType,
 )
@@ -146,6 +147,33 @@ class PreconditionFailed(Refusal):
             answer.last_modified = self._record["last_modified"] / 1000
             answer.headers["ETag"] = f'"{self._record["last_modified"]}"'
         return answer
+
+
+# What a file is read with.
+
+
+class FileInBatch(Refusal):
+    """A batch shows bodies as JSON, and keeps them in memory."""
+
+    sentence = "Files cannot be part of a batch: send a request of its own."
+
+
+class FileModified(Refusal):
+    """``If-Match`` or ``If-Unmodified-Since`` does not hold for the file."""
+
+    status, errno = HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE
+    sentence = "The file was modified meanwhile"
+
+
+class RangeNotSatisfiable(Refusal):
+    """The file has no byte in the range (RFC 9110, section 15.5.17)."""
+
+    status = HTTPRequestRangeNotSatisfiable
+    sentence = "Range is beyond the end of the file, which has {size} bytes."
+    headers = {"Content-Range": "content_range"}
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size=size, content_range=f"bytes */{size}")
 
 
 # The body and its parts.
