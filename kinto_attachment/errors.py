@@ -376,8 +376,6 @@ def status_of(error: BaseException) -> int:
         return int(error.status.code)
     if isinstance(error, HTTPException):
         return int(error.status_code)
-    if isinstance(error, FileTooLargeForStorage):
-        return int(StorageTooSmall.status.code)
     if isinstance(error, IntegrityError):
         return int(HTTPConflict.code)
     return int(HTTPServiceUnavailable.code)
