@@ -25,11 +25,12 @@ from pyramid.httpexceptions import (
     HTTPNotFound,
     HTTPPreconditionFailed,
     HTTPRequestEntityTooLarge,
+    HTTPRequestRangeNotSatisfiable,
     HTTPServiceUnavailable,
     HTTPUnsupportedMediaType,
 )
 
-from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage import FileTooLargeForStorage, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,33 @@ class PreconditionFailed(Refusal):
         return answer
 
 
+# What a file is read with.
+
+
+class FileInBatch(Refusal):
+    """A batch shows bodies as JSON, and keeps them in memory."""
+
+    sentence = "Files cannot be part of a batch: send a request of its own."
+
+
+class FileModified(Refusal):
+    """``If-Match`` or ``If-Unmodified-Since`` does not hold for the file."""
+
+    status, errno = HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE
+    sentence = "The file was modified meanwhile"
+
+
+class RangeNotSatisfiable(Refusal):
+    """The file has no byte in the range (RFC 9110, section 15.5.17)."""
+
+    status = HTTPRequestRangeNotSatisfiable
+    sentence = "Range is beyond the end of the file, which has {size} bytes."
+    headers = {"Content-Range": "content_range"}
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size=size, content_range=f"bytes */{size}")
+
+
 # The body and its parts.
 
 
@@ -209,6 +237,13 @@ class FileTooLarge(Refusal):
     sentence = "The attachment is larger than {limit} bytes."
 
 
+class StorageTooSmall(Refusal):
+    """The file is larger than the file storage can ever take."""
+
+    status, errno = HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE
+    sentence = "The attachment is larger than the file storage can hold."
+
+
 class MetadataModified(Refusal):
     """A record shows something else in the place of the file that it holds."""
 
@@ -263,6 +298,17 @@ class UnsupportedMediaType(Refusal):
 
     status = HTTPUnsupportedMediaType
     sentence = "Content-Type should be {expected}"
+
+
+class UnsupportedEncoding(Refusal):
+    """The body is compressed, and would be stored so (RFC 9110, section 15.5.16)."""
+
+    status = HTTPUnsupportedMediaType
+    sentence = "Content-Encoding is not supported: send the bytes of the file as they are"
+    headers = {"Accept-Encoding": "accepted"}
+
+    def __init__(self) -> None:
+        super().__init__(accepted="identity")
 
 
 class UnknownUpload(Refusal):
@@ -323,6 +369,9 @@ def answered() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise refusal.answer() from refusal
+    except FileTooLargeForStorage as error:
+        logger.warning("A file is too large for the storage: %s", error)
+        raise StorageTooSmall().answer() from error
     except StorageUnavailable as error:
         logger.exception("A file could not be stored.")
         raise StorageFailed().answer() from error

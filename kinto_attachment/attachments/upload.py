@@ -28,23 +28,26 @@ _MAX_FOLDER_BYTES = 255
 class UploadPolicy:
     """Which files a record accepts, and how they are stored."""
 
-    def __init__(self, settings: CollectionSettings, ids: Mapping[str, str]) -> None:
-        """``ids`` are the record's ``bucket_id``, ``collection_id`` and ``id``.
+    def __init__(
+        self,
+        settings: CollectionSettings,
+        ids: Mapping[str, str],
+        storage_limit: int | None = None,
+    ) -> None:
+        """``ids`` are the record's ``bucket_id``, ``collection_id`` and ``id``; ``storage_limit``
+        is the storage's ``max_size``.
 
         Raises ``FolderTooLong``.
         """
         self._settings = settings
+        self.max_size = min(filter(None, [settings.max_size_bytes, storage_limit]), default=None)
+        """The size of the largest file in bytes, ``None`` without a limit."""
         self._record_id = ids["id"]
         self._folder = settings.folder.fill(
             bucket_id=ids["bucket_id"], collection_id=ids["collection_id"]
         )
         if any(len(segment) > _MAX_FOLDER_BYTES for segment in self._folder.split("/")):
             raise FolderTooLong(limit=_MAX_FOLDER_BYTES)
-
-    @property
-    def max_size(self) -> int | None:
-        """The size of the largest file in bytes, ``None`` without a limit."""
-        return self._settings.max_size_bytes or None
 
     def check_size(self, size: int | None) -> None:
         """Raise ``FileTooLarge`` if a file of ``size`` bytes is; ``None`` is not known yet."""
@@ -60,24 +63,30 @@ class UploadPolicy:
         extension = posixpath.splitext(part.filename)[1].removeprefix(".").lower()
         if self._settings.extensions and extension not in self._settings.extensions:
             raise ExtensionNotAllowed()
-        mimetype = media_type(part.filename, part.content_type, self._settings.mimetypes)
+        mimetype = media_type(
+            part.filename,
+            part.content_type,
+            self._settings.mimetypes,
+            # An allowed extension would be worth nothing: "cat.jpg", served as HTML.
+            believe_scripts=not self._settings.extensions,
+        )
+        path, pattern = PurePosixPath(part.filename), self._settings.filename_pattern
+        # Without a random part, names repeat: the storage looks which are taken.
+        randomize = self._settings.randomize and "{filename}" in pattern.text
+        stem = pattern.fill(
+            filename="{filename}" if randomize else path.stem,
+            datetime=datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
+            rid=self._record_id,
+        )
         new = NewFile(
-            self._stored_filename(part.filename),
+            part.filename if randomize else f"{stem}{path.suffix}",
             folder=self._folder,
-            randomize=self._settings.randomize,
+            randomize=randomize,
+            random_name=stem if randomize else NewFile.random_name,
             content_type=mimetype,
             size=size,
         )
         return IncomingFile(part.filename, mimetype, new, self.max_size)
-
-    def _stored_filename(self, filename: str) -> str:
-        path = PurePosixPath(filename)
-        stem = self._settings.filename_pattern.fill(
-            filename=path.stem,
-            datetime=datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
-            rid=self._record_id,
-        )
-        return f"{stem}{path.suffix}"
 
 
 @dataclass(frozen=True)

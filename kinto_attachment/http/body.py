@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -53,7 +54,8 @@ def take_stream(environ: dict[str, Any]) -> Any:
 def chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
     """Yield a body of ``length`` bytes, or all up to its end, in chunks of a bounded size.
 
-    The body may end early. Raises ``ConnectionLost`` where the server reports it.
+    The body may end early. Raises ``ConnectionLost`` where the server reports it, and
+    ``MalformedBody`` if it cannot read a chunked body (RFC 9112, section 7.1).
     """
     remaining = length
     largest = _FIRST_CHUNK_BYTES
@@ -62,8 +64,10 @@ def chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
         largest = CHUNK_BYTES
         try:
             chunk = stream.read(size)
-        except OSError as error:
-            raise ConnectionLost() from error
+        except Exception as error:
+            # Servers have exceptions of their own for it.
+            yield from _read_before(stream, error)
+            raise _refusal(error) from error
         if not chunk:
             return
         if remaining is not None:
@@ -71,6 +75,29 @@ def chunks(stream: Stream, length: int | None) -> Iterator[bytes]:
         yield chunk
         # Release it before the next read.
         del chunk
+
+
+def _read_before(stream: Stream, error: Exception) -> Iterator[bytes]:
+    """Yield what the server had read before it raised ``error``, and would forget.
+
+    Gunicorn collects whole reads, and its parser ends with the error: what is left then was
+    well-formed. Other servers may go on in the midst of what is malformed.
+    """
+    if not _is_of_gunicorn(stream) or isinstance(error, TimeoutError):
+        return
+    with suppress(Exception):
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _refusal(error: Exception) -> MalformedBody:
+    if isinstance(error, OSError) and not _is_of_gunicorn(error):
+        return ConnectionLost()
+    return MalformedBody("body: its chunks are malformed, or end early.")
+
+
+def _is_of_gunicorn(thing: object) -> bool:
+    return type(thing).__module__.startswith("gunicorn.")
 
 
 def keep_freed_memory() -> None:

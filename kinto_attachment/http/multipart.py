@@ -6,12 +6,9 @@ does not depend on the size of the body.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
-from urllib.parse import unquote
 
 from multipart import (
     MultipartError,
@@ -22,6 +19,7 @@ from multipart import (
 
 from kinto_attachment.errors import FieldTooLarge, MalformedForm, UnexpectedPart
 from kinto_attachment.http.body import CHUNK_BYTES, Stream, chunks
+from kinto_attachment.http.filename import clean_filename, sent_filename
 
 FILE = "attachment"
 FIELDS = ("data", "permissions")
@@ -29,10 +27,8 @@ MAX_FIELD_BYTES = 1024 * 1024
 
 # Parse a shorter rest together with what comes before it.
 _TAIL_BYTES = 1024
-# RFC 5987, section 3.2.1: the charsets that a recipient has to know.
-_EXTENDED_FILENAME = re.compile(
-    r";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^\s;\"]*)\"?", re.IGNORECASE
-)
+# RFC 2045, section 6.2: the content is as it is.
+_IDENTITY = ("", "identity", "binary", "8bit", "7bit")
 
 
 @dataclass(frozen=True)
@@ -95,16 +91,6 @@ def read_form(
     return form.file, {name: bytes(content) for name, content in form.fields.items()}
 
 
-def clean_filename(sent: str) -> str:
-    """Return the name without folders and control characters. Raises ``MalformedForm``."""
-    name = re.split(r"[/\\]", sent)[-1]
-    # Line and paragraph separators break lines as control characters do.
-    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
-    if name.strip() in ("", ".", ".."):
-        raise MalformedForm("body: Filename is required.")
-    return name
-
-
 class _Form(Generic[AnySink]):
     """The parts of a form, as the parser finds them."""
 
@@ -123,6 +109,7 @@ class _Form(Generic[AnySink]):
                 self._receive(event)
 
     def _start(self, part: MultipartSegment) -> None:
+        _check_encoding(part)
         if part.name == FILE:
             if self.file is not None:
                 raise UnexpectedPart("Only one attachment is accepted.")
@@ -181,16 +168,14 @@ def _filename(part: MultipartSegment) -> str:
 
 
 def _sent_filename(part: MultipartSegment) -> str | None:
-    """``filename``, else a lone ``filename*`` (RFC 5987), which some clients still send."""
-    if part.filename is not None:
-        return part.filename
-    disposition = part.header("Content-Disposition", "")
-    if not re.search(r";\s*filename\*", disposition, re.IGNORECASE):
-        return None
-    match = _EXTENDED_FILENAME.search(disposition)
-    try:
-        if match is None:
-            raise ValueError
-        return unquote(match[2], encoding=match[1], errors="strict")
-    except ValueError:
-        raise MalformedForm("body: Filename cannot be decoded.") from None
+    return sent_filename(part.header("Content-Disposition", ""))
+
+
+def _check_encoding(part: MultipartSegment) -> None:
+    """Refuse content that is not sent as it is (RFC 7578, section 4.7)."""
+    for name in ("Content-Transfer-Encoding", "Content-Encoding"):
+        encoding = part.header(name, "").strip().lower()
+        if encoding not in _IDENTITY:
+            raise MalformedForm(
+                f"body: {part.name!r} has the {name} {encoding!r}: send its bytes as they are."
+            )

@@ -16,10 +16,13 @@ from typing import Any
 
 from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
+from pyramid.settings import aslist
 
 from kinto_attachment.settings.schema import SCHEMA, Setting
 from kinto_attachment.settings.template import Template
 from kinto_attachment.storage.options import LocalOptions, S3Options
+
+DEFAULT_BUCKET_PLUGIN = "kinto.plugins.default_bucket"
 
 _PREFIX = "attachment."
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
@@ -79,7 +82,11 @@ class Settings:
             serve_files=values["serve_files"],
             uploads_expire=values["uploads.expires"],
             defaults=defaults,
-            overrides=_overrides(resources, defaults),
+            overrides=_overrides(
+                resources,
+                defaults,
+                has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", "")),
+            ),
         )
 
     @property
@@ -120,18 +127,21 @@ class Settings:
 def _attachment_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the plugin's keys and their values as text.
 
-    Kinto parses a value that looks like JSON: ``aws.bucket = 2024`` arrives as a number. It keeps
-    the text under the key with its own prefix.
+    Kinto parses a value that looks like JSON: ``aws.bucket = 2024`` arrives as a number, and
+    ``aws.bucket = "2024"`` as a text without quotes. It keeps what was written under the key with
+    its own prefix.
     """
     prefix = settings.get("settings_prefix", "kinto")
     for key, value in settings.items():
         if key.startswith(_PREFIX):
             written = settings.get(f"{prefix}.{key}")
-            if isinstance(written, str) and native_value(written) == value:
-                value = written
-            elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+            if isinstance(value, list) and all(isinstance(item, str) for item in value):
                 value = " ".join(value)
-            elif not isinstance(value, str):
+            elif isinstance(value, str):
+                pass
+            elif isinstance(written, str) and native_value(written) == value:
+                value = written
+            else:
                 value = json.dumps(value)
             yield key.removeprefix(_PREFIX), value.strip()
 
@@ -175,7 +185,7 @@ def _legacy_keep_old_files(
 
 
 def _overrides(
-    given: Mapping[str, str], defaults: CollectionSettings
+    given: Mapping[str, str], defaults: CollectionSettings, *, has_alias: bool
 ) -> dict[tuple[str, ...], CollectionSettings]:
     values: dict[tuple[str, ...], dict[str, Any]] = {}
     for key, value in given.items():
@@ -189,6 +199,13 @@ def _overrides(
             )
         if name not in _BY_COLLECTION:
             raise _unknown(name, _BY_COLLECTION, f"resources.{'.'.join(ids)}.")
+        if has_alias and ids[0] == "default":
+            # The same bucket is written under its own id as well, by its user and by others.
+            raise ConfigurationError(
+                f"kinto.{_PREFIX}{key} would apply to no bucket: with {DEFAULT_BUCKET_PLUGIN}, "
+                "default stands for a bucket of each user, which has an id of its own. Set "
+                f"kinto.{_PREFIX}{name}, and other values for buckets with an id."
+            )
         values.setdefault(tuple(ids), {})[name] = _parsed(key, _BY_NAME[name], value)
     return {
         ids: replace(defaults, **{**values.get(ids[:1], {}), **own}) for ids, own in values.items()

@@ -6,7 +6,7 @@ A parser takes the text of a setting and raises ``ValueError`` with what it shou
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,15 @@ from kinto_attachment.storage.media_types import is_media_type
 # RFC 3986, section 2.3: what a path segment may hold without being encoded.
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _BASE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?/\S*")
-_EXTENSION = re.compile(r"[^\s./\\:;+]+")
+_EXTENSION = re.compile(r"[^\s./\\:;,+*|&\"'(){}\[\]]+")
+# The "images" of pyramid_storage have SVG among them, which runs scripts where it is opened.
+EXTENSION_GROUPS: Mapping[str, Sequence[str]] = {
+    **GROUPS,
+    "raster-images": (
+        *(name for name in GROUPS["images"] if name != "svg"),
+        *("tif", "webp", "avif"),
+    ),
+}
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html#canned-acl
 _CANNED_ACLS = (
     "private",
@@ -31,6 +39,7 @@ _CANNED_ACLS = (
     "bucket-owner-read",
     "bucket-owner-full-control",
 )
+_EXTENSIONS_SENTENCE = "should be groups and extensions with + between them (images+pdf)"
 _MIMETYPES_EXAMPLE = ".ftl:application/vnd.fluent;.db:application/vnd.sqlite3"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _BOOLEANS = {
@@ -40,6 +49,12 @@ _BOOLEANS = {
 
 
 def _text(value: str) -> str:
+    return value
+
+
+def _unquoted(value: str) -> str:
+    if re.search(r"[\"']", value):
+        raise ValueError("should have no quotes")
     return value
 
 
@@ -99,6 +114,8 @@ def _base_urls(value: str) -> tuple[str, ...]:
 
 
 def _base_path(value: str) -> str:
+    if value[:1] in ('"', "'"):
+        raise ValueError("should be a folder without quotes")
     path = Path(value)
     if path.exists() and not path.is_dir():
         raise ValueError("should be a folder")
@@ -132,14 +149,18 @@ def _filename_pattern(value: str) -> Template:
 def _extensions(value: str) -> frozenset[str]:
     """Parse the allowed extensions, without dots; an empty set allows any."""
     allowed: set[str] = set()
-    for group in (group.strip().lower() for group in value.split("+")):
-        if group == "any":
-            return frozenset()
-        extensions = GROUPS.get(group) or [name.removeprefix(".") for name in group.split()]
-        if not extensions or not all(_EXTENSION.fullmatch(name) for name in extensions):
-            raise ValueError("should be groups and extensions with + between them (images+pdf)")
-        allowed.update(extensions)
-    return frozenset(allowed)
+    is_any = False
+    for group in value.lower().split("+"):
+        names = group.split()
+        if not names:
+            raise ValueError(_EXTENSIONS_SENTENCE)
+        for name in names:
+            is_any = is_any or name == "any"
+            extensions = EXTENSION_GROUPS.get(name) or [name.removeprefix(".")]
+            if not all(_EXTENSION.fullmatch(extension) for extension in extensions):
+                raise ValueError(_EXTENSIONS_SENTENCE)
+            allowed.update(extensions)
+    return frozenset() if is_any else frozenset(allowed)
 
 
 def _mimetypes(value: str) -> Mapping[str, str]:
@@ -221,9 +242,9 @@ SCHEMA = (
         "filename_pattern",
         _filename_pattern,
         "{filename}",
-        "Name of a stored file before its extension, if ``randomize`` is false: "
-        "``{filename}``, ``{datetime}`` (YYYYmmddHHMMSS in UTC) and ``{rid}`` (the id of the "
-        "record).",
+        "Name of a stored file before its extension: ``{filename}`` (the random name, if "
+        "``randomize`` is true), ``{datetime}`` (YYYYmmddHHMMSS in UTC) and ``{rid}`` (the id of "
+        "the record).",
         True,
     ),
     Setting(
@@ -231,8 +252,10 @@ SCHEMA = (
         _extensions,
         "any",
         "Allowed extensions, with ``+`` between them: single ones, and groups ("
-        + ", ".join(f"``{group}``" for group in GROUPS)
-        + "), as in ``images+pdf``.",
+        + ", ".join(f"``{group}``" for group in EXTENSION_GROUPS)
+        + "), as in ``images+pdf``. Unless it is ``any``, a file whose client declares a type "
+        "that browsers run scripts of (HTML, XML, SVG, JavaScript) has the type of its extension. "
+        "``images`` contains SVG, which may have scripts; ``raster-images`` does not.",
         True,
     ),
     Setting(
@@ -258,14 +281,14 @@ SCHEMA = (
         "Let Kinto serve the files of ``base_path``, at ``base_url``, whose path has to be below "
         "``/v1/``. For development and small sites.",
     ),
-    Setting("aws.bucket", _text, None, "Name of the S3 bucket to store files in."),
-    Setting("aws.bucket_name", _text, None, "The same, in pyramid_storage's name."),
+    Setting("aws.bucket", _unquoted, None, "Name of the S3 bucket to store files in."),
+    Setting("aws.bucket_name", _unquoted, None, "The same, in pyramid_storage's name."),
     Setting("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
     Setting("aws.access_key", _text, None, "Access key. Without it, boto3 looks for one."),
     Setting("aws.secret_key", _text, None, "Secret key. Without it, boto3 looks for one."),
-    Setting("aws.region", _text, None, "Region of the bucket."),
+    Setting("aws.region", _unquoted, None, "Region of the bucket."),
     Setting("aws.endpoint_url", _endpoint_url, None, "URL of another server that speaks S3."),
-    Setting("aws.host", _text, None, "Host of such a server, instead of its URL."),
+    Setting("aws.host", _unquoted, None, "Host of such a server, instead of its URL."),
     Setting("aws.port", _integer, None, "Port of that host."),
     Setting("aws.is_secure", _boolean, "true", "Whether that host speaks HTTPS."),
     Setting(

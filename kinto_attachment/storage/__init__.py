@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from kinto_attachment.storage.base import FileStorage, StorageUnavailable, StoredFile
+from kinto_attachment.storage.base import (
+    FileStorage,
+    FileTooLargeForStorage,
+    StorageUnavailable,
+    StoredFile,
+)
 from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.options import LocalOptions, S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
@@ -10,6 +15,7 @@ from kinto_attachment.storage.staged import NewFile, StagedFile
 
 __all__ = [
     "FileStorage",
+    "FileTooLargeForStorage",
     "IncompleteUpload",
     "LocalOptions",
     "NewFile",

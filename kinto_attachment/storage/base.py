@@ -37,6 +37,10 @@ class StorageUnavailable(Exception):
     """
 
 
+class FileTooLargeForStorage(StorageUnavailable):
+    """The storage can never take the file: it exceeds a limit on objects or parts, or a quota."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A finished file as the storage knows it.
@@ -55,6 +59,10 @@ class FileStorage(PyramidStorage):
 
     See ``PyramidStorage`` for ``base_url``, ``extensions`` and the methods of pyramid_storage.
     """
+
+    max_size: int | None = None
+    """The size of the largest file in bytes, ``None`` if it is not known. A larger one raises
+    ``FileTooLargeForStorage`` on the way."""
 
     @abc.abstractmethod
     def stage(self, new: NewFile) -> StagedFile:

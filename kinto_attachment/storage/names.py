@@ -38,9 +38,13 @@ def safe(filename: str) -> str:
     return stem[: MAX_BYTES - _ROOM_FOR_NUMBER - len(extension)] + extension
 
 
-def randomized(filename: str) -> str:
-    """Return a UUID4 with the extension of ``filename``, in lower case."""
-    return f"{uuid4()}{_split(filename)[1].lower()}"
+def randomized(filename: str, pattern: str = "{filename}") -> str:
+    """Return ``pattern``, with a UUID4 at ``{filename}``, and the extension of ``filename`` in
+    lower case; the UUID4 alone where that is too long."""
+    random, extension = str(uuid4()), _split(filename)[1].lower()
+    stem = _plain(pattern.replace("{filename}", random))
+    is_short = len(stem) + len(extension) + _ROOM_FOR_NUMBER <= MAX_BYTES
+    return f"{stem if is_short else random}{extension}"
 
 
 def is_random(name: str) -> bool:

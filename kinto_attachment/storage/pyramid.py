@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import mimetypes
 import os
 import posixpath
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from pyramid_storage.exceptions import FileNotAllowed
 from pyramid_storage.extensions import resolve_extensions
 
-from kinto_attachment.storage import names
+from kinto_attachment.storage import media_types
 from kinto_attachment.storage.staged import NewFile, StagedFile
 
 _CHUNK_SIZE = 256 * 1024
@@ -79,9 +78,7 @@ class PyramidStorage(abc.ABC):
         """
         if not self.filename_allowed(filename, extensions):
             raise FileNotAllowed()
-        # Of a safe name: guess_type() takes one that starts with "data:" for a URL with a type.
-        guessed = mimetypes.guess_type(names.safe(filename))[0]
-        content_type = (headers or {}).get("Content-Type") or guessed
+        content_type = (headers or {}).get("Content-Type") or media_types.guess(filename)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         staged = self.stage(
@@ -89,7 +86,7 @@ class PyramidStorage(abc.ABC):
                 filename,
                 folder=folder or "",
                 randomize=randomize,
-                content_type=content_type or NewFile.content_type,
+                content_type=content_type,
                 size=size,
                 **options,
             )

@@ -30,6 +30,9 @@ class NewFile:
     """Store the file as ``folder/filename``, letter for letter, hidden names included, whatever
     ``randomize`` says: ``finish()`` raises ``FileExistsError`` if that is taken. ``filename`` is
     trusted then. Only for ``stage()``; ``create()`` raises ``TypeError``."""
+    random_name: str = "{filename}"
+    """What to call the file before its extension if ``randomize``: the UUID4 is at
+    ``{filename}``, and stays where the name is too long."""
     content_type: str = "application/octet-stream"
     """Media type, for storages that serve their files: ASCII, without control characters."""
     size: int | None = None
@@ -49,7 +52,10 @@ class NewFile:
         random. Raises ``ValueError`` if it leads out of the storage."""
         if self.exact_name:
             return names.join(self.folder, self.filename)
-        name = names.randomized(self.filename) if self.randomize else names.safe(self.filename)
+        if self.randomize:
+            name = names.randomized(self.filename, self.random_name)
+        else:
+            name = names.safe(self.filename)
         return names.join(self.folder, name)
 
 

@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kinto_attachment.errors import BodyTooLong, ChecksumMismatch, ConnectionLost
+from kinto_attachment.errors import (
+    BodyTooLong,
+    ChecksumMismatch,
+    ConnectionLost,
+    MalformedBody,
+)
 from kinto_attachment.http.body import Stream, chunks
 from kinto_attachment.storage import ResumableFile
 from kinto_attachment.tus.headers import Checksum
@@ -31,7 +36,7 @@ class Body:
             raise BodyTooLong()
 
     def chunks(self, room: int | None) -> Iterator[bytes]:
-        """Yield the body. Raises ``ConnectionLost``; ``BodyTooLong`` before what is beyond
+        """Yield the body. Raises ``MalformedBody``; ``BodyTooLong`` before what is beyond
         ``room`` bytes; ``ChecksumMismatch`` at the end."""
         received = 0
         hashed = None if self.checksum is None else self.checksum.start()
@@ -66,7 +71,7 @@ def receive_leased(
     """Append ``body`` to ``file`` but its first ``skip`` bytes, which are there already.
 
     Renews the lease. Without a checksum, which can only be verified at the end, saves what has
-    arrived from time to time, and when the connection is lost; ``expiry()`` is when it then
+    arrived from time to time, and when the rest cannot be read; ``expiry()`` is when it then
     expires. Raises what ``receive()`` and the lease raise.
     """
     saved_at, saved = time.monotonic(), file.offset
@@ -80,7 +85,7 @@ def receive_leased(
             if is_due and body.checksum is None:
                 lease.save(state=file.checkpoint(), expires=expiry())
                 saved_at, saved = now, file.offset
-    except ConnectionLost:
+    except MalformedBody:
         if body.checksum is None:
             lease.save(state=file.checkpoint(), expires=expiry())
         raise

@@ -16,14 +16,21 @@ from kinto_attachment.errors import (
     UnknownUpload,
     status_of,
 )
-from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage import FileStorage, FileTooLargeForStorage
 from kinto_attachment.tus.lease import Lease
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 logger = logging.getLogger(__name__)
 
 # Refusals while bytes come in after which no other try can succeed.
-_FINAL = (ExpiredUpload, ExtensionNotAllowed, FileMismatch, FileTooLarge, UnknownUpload)
+_FINAL = (
+    ExpiredUpload,
+    ExtensionNotAllowed,
+    FileMismatch,
+    FileTooLarge,
+    FileTooLargeForStorage,
+    UnknownUpload,
+)
 # Statuses after which the same request may still succeed. So may it after any 5xx.
 _MAY_PASS = (401, 403, 409, 423)
 

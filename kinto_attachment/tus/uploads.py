@@ -81,7 +81,7 @@ class ResumableUploads:
     def _policy(self) -> UploadPolicy:
         ids = self._request.matchdict
         limits = self._settings.for_collection(ids["bucket_id"], ids["collection_id"])
-        return UploadPolicy(limits, ids)
+        return UploadPolicy(limits, ids, self._files.max_size)
 
     def create(self, creation: Creation, content: Body | None) -> ResumableUpload:
         """Create an upload; ``content`` has its first bytes, or all of them.

@@ -25,13 +25,15 @@ from kinto_attachment.errors import (
     InvalidHeader,
     MethodNotAllowed,
     UnknownUpload,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     UnsupportedVersion,
     answered,
 )
 from kinto_attachment.http.body import content_length, take_stream
+from kinto_attachment.http.filename import clean_filename, decode_component
 from kinto_attachment.http.json_object import json_object
-from kinto_attachment.http.multipart import FIELDS, FILE, FilePart, clean_filename
+from kinto_attachment.http.multipart import FIELDS, FILE, FilePart
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
 from kinto_attachment.tus import headers as tus
@@ -92,8 +94,9 @@ def options(service: Any) -> Callable[[Any], Any]:
         ids = request.matchdict
         settings = request.registry.attachment_settings
         limits = settings.for_collection(ids["bucket_id"], ids["collection_id"])
-        if limits.max_size_bytes:
-            headers[tus.TUS_MAX_SIZE] = str(limits.max_size_bytes)
+        sizes = [size for size in (limits.max_size_bytes, request.attachment.max_size) if size]
+        if sizes:
+            headers[tus.TUS_MAX_SIZE] = str(min(sizes))
         if "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return preflight(request)
         return _answer(request, 204)
@@ -120,7 +123,7 @@ def create(request: Any) -> Response:
     body.get("data", {}).pop(FILE, None)
     filename = request.matchdict["id"]
     if "filename" in pairs:
-        filename = tus.text("filename", pairs["filename"])
+        filename = decode_component(tus.text("filename", pairs["filename"]))
     filetype = tus.text("filetype", pairs.get("filetype", b""))
     creation = Creation(
         part=FilePart(clean_filename(filename), filetype),
@@ -217,6 +220,8 @@ def _has_content(request: Any) -> bool:
 
 
 def _content(request: Any) -> Body:
+    if request.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding()
     checksum = tus.checksum(request.headers)
     length = content_length(request.environ)
     return Body(take_stream(request.environ), length, checksum)

@@ -60,7 +60,8 @@ def post_attachment(request: Any) -> Any:
     preconditions.check(context.current_object)
     boundary = boundary_of(request.headers.get("Content-Type"))
     length = content_length(request.environ)
-    policy = UploadPolicy(settings.for_collection(ids["bucket_id"], ids["collection_id"]), ids)
+    limits = settings.for_collection(ids["bucket_id"], ids["collection_id"])
+    policy = UploadPolicy(limits, ids, files.max_size)
     policy.check_form_length(length)
     release(request)
 

@@ -16,16 +16,18 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from pyramid.settings import aslist
 
 from kinto_attachment.errors import Forbidden, answered
+from kinto_attachment.settings import DEFAULT_BUCKET_PLUGIN
 
-PLUGIN = "kinto.plugins.default_bucket"
-
-# What build_request() does not copy from the original request.
+# What build_request() does not copy from the original request, and makes up.
 _ENVIRON = (
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
+    "HTTP_HOST",
+    "QUERY_STRING",
     "REMOTE_ADDR",
     "SERVER_NAME",
     "SERVER_PORT",
+    "SERVER_PROTOCOL",
     "wsgi.input",
     "wsgi.input_terminated",
     "wsgi.url_scheme",
@@ -38,10 +40,10 @@ def register(config: Any) -> None:
     Call it before the endpoint of records is added: that route would take the alias for a bucket.
     """
     settings = config.get_settings()
-    if PLUGIN not in aslist(settings["includes"]):
+    if DEFAULT_BUCKET_PLUGIN not in aslist(settings["includes"]):
         return
     # Kinto may include it only after this plugin; Pyramid includes it once.
-    config.include(PLUGIN)
+    config.include(DEFAULT_BUCKET_PLUGIN)
     prefix = re.escape(f"/{config.route_prefix}")
     segment = "[^/]+"
     attachment = f"^{prefix}/buckets/default/collections/{segment}/records/{segment}/attachment"
@@ -90,6 +92,9 @@ def _in_own_bucket(request: Any) -> Any:
     for name in _ENVIRON:
         if name in request.environ:
             subrequest.environ[name] = request.environ[name]
+        else:
+            # A made-up CONTENT_LENGTH of 0 would end a chunked body before it begins.
+            subrequest.environ.pop(name, None)
     # The stream is the subrequest's to read and to let go of.
     del request.environ["wsgi.input"]
     return subrequest

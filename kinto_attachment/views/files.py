@@ -6,7 +6,6 @@ uploaded them: a browser must run no script of theirs, and gives them an origin 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,8 +16,10 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
-from kinto_attachment.errors import UnknownFile, answered
-from kinto_attachment.storage import FileStorage
+from kinto_attachment.database.transactions import is_in_batch
+from kinto_attachment.errors import FileInBatch, UnknownFile, answered
+from kinto_attachment.http.conditions import Validators, byte_range
+from kinto_attachment.storage import FileStorage, StoredFile
 
 # https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
 _POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
@@ -61,17 +62,36 @@ def _response(request: Any, name: str) -> Response:
     row = references.file(name)
     if row is None:
         raise UnknownFile()
+    if is_in_batch(request):
+        raise FileInBatch()
     try:
         stored = files.stat(name)
+        return _answer(request, files, stored, row)
     except FileNotFoundError:
         raise UnknownFile() from None
-    response = _FileResponse(
-        app_iter=_Content(files, name),
-        conditional_response=True,
-        content_length=stored.size,
-    )
-    # Metadata of files of earlier versions may be incomplete.
-    response.headers["Content-Type"] = row["mimetype"] or "application/octet-stream"
+
+
+def _answer(request: Any, files: FileStorage, stored: StoredFile, row: Any) -> Response:
+    """Decide conditions and ranges here: WebOb decides after Kinto has logged and measured the
+    response, and raises on dates and numbers that are too large."""
+    headers = request.headers
+    validators = Validators(row["hash"], stored.modified)
+    if not validators.check(headers):
+        response = _FileResponse(status=304)
+    else:
+        part = None
+        # Ranges are defined for GET only.
+        if request.method == "GET" and validators.allow_range(headers.get("If-Range")):
+            part = byte_range(headers.get("Range"), stored.size)
+        start, stop = part or (0, stored.size)
+        response = _FileResponse(status=206 if part else 200)
+        if part:
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
+        if request.method == "GET":
+            response.app_iter = files.read(stored.name, start, stop)
+        response.content_length = stop - start
+        # Metadata of files of earlier versions may be incomplete.
+        response.headers["Content-Type"] = row["mimetype"] or "application/octet-stream"
     response.etag = row["hash"]
     response.last_modified = stored.modified
     response.accept_ranges = "bytes"
@@ -83,22 +103,10 @@ def _response(request: Any, name: str) -> Response:
     return response
 
 
-class _Content:
-    """The bytes of a file, read when they are asked for."""
-
-    def __init__(self, files: FileStorage, name: str) -> None:
-        self._files = files
-        self._name = name
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._files.read(self._name)
-
-    def app_iter_range(self, start: int, stop: int | None) -> Iterator[bytes]:
-        """Return what WebOb sends for a range."""
-        return self._files.read(self._name, start, stop)
-
-
 class _FileResponse(Response):
+    # WebOb would add its own.
+    default_content_type = None
+
     @property
     def body(self) -> bytes:
         """Nothing: Kinto measures the body of every response, and would load the whole file."""

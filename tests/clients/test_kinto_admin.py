@@ -117,6 +117,20 @@ def test_the_file_is_replaced(admin, client, attached, record, stored):
     assert stored() == [b"second"]
 
 
+def test_a_name_with_spaces_and_accents_is_the_one_of_the_file(
+    admin, client, attached, record, stored
+):
+    admin.open_record(record)
+    admin.pick("first é paper.txt", b"second")
+
+    admin.press("Update record")
+
+    expect(admin.row("old title")).to_contain_text("first é paper.txt")
+    kept = client.get_record(id="r")["data"]["attachment"]
+    assert kept["filename"] == "first é paper.txt"
+    assert stored() == [b"second"]
+
+
 def test_a_record_is_edited_and_keeps_its_file(admin, client, attached, record, stored):
     admin.open_record(record)
     admin.fill("title", "new title")

@@ -98,6 +98,23 @@ def test_the_name_is_one_that_the_script_gives(javascript, client):
     assert client.get_record(id="r")["data"]["attachment"]["filename"] == "given.txt"
 
 
+@pytest.mark.parametrize("name", ["first é paper.txt", "100% (done)!.txt", "日本.txt"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        'dataURL("content", encodeURIComponent(name)), { id: "r" }',
+        '"data:text/plain;base64,YQ==", { id: "r" }, { filename: name }',
+    ],
+)
+def test_the_name_is_not_stored_as_the_script_encodes_it(javascript, client, call, name):
+    javascript(f"""
+        const name = {json.dumps(name)};
+        return await collection.addAttachment({call});
+    """)
+
+    assert client.get_record(id="r")["data"]["attachment"]["filename"] == name
+
+
 @pytest.mark.parametrize("safe", ["true", "false"])
 def test_the_file_is_replaced(javascript, client, attached, stored, safe):
     javascript(f"""

@@ -7,7 +7,8 @@ from io import BytesIO
 
 import pytest
 
-from kinto_attachment.errors import ConnectionLost
+from kinto_attachment.errors import ConnectionLost, MalformedBody
+from kinto_attachment.http.body import chunks
 from kinto_attachment.http.multipart import read_form
 from tests.support.forms import BOUNDARY, field_part, file_part, form
 
@@ -70,6 +71,46 @@ def test_a_connection_that_breaks(error):
 
     with pytest.raises(ConnectionLost, match="connection was lost"):
         read(Broken(), 100)
+
+
+@pytest.mark.parametrize("error", [ValueError("zz"), Exception("a bad trailer"), EOFError()])
+def test_a_server_that_cannot_read_the_body(error):
+    class Malformed:
+        def read(self, size: int) -> bytes:
+            raise error
+
+    with pytest.raises(MalformedBody, match="chunks are malformed"):
+        read(Malformed(), None)
+
+
+def stream_of_gunicorn(*events):
+    """A stream that gives or raises these, and then ends."""
+    left = list(events)
+
+    def read(self, size):
+        event = left.pop(0) if left else b""
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    return type("Body", (), {"__module__": "gunicorn.http.body", "read": read})()
+
+
+@pytest.mark.parametrize("end", [b"", OSError()])
+def test_what_gunicorn_has_read_before_an_error_counts(end):
+    events = (b"first", ValueError("zz"), b"second", b"third", end)
+    body = chunks(stream_of_gunicorn(*events), None)
+
+    assert [next(body), next(body), next(body)] == [b"first", b"second", b"third"]
+    with pytest.raises(MalformedBody):
+        next(body)
+
+
+def test_nothing_more_is_read_of_a_client_that_has_fallen_silent():
+    body = chunks(stream_of_gunicorn(TimeoutError(), b"late"), None)
+
+    with pytest.raises(ConnectionLost):
+        next(body)
 
 
 def test_memory_does_not_grow_with_the_body():

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from docutils.core import publish_doctree
-from pyramid_storage.extensions import GROUPS
 
-from kinto_attachment.settings.schema import SCHEMA
+from kinto_attachment.settings.schema import EXTENSION_GROUPS, SCHEMA
 
 README = (Path(__file__).parents[2] / "README.rst").read_text()
 # Without the table of settings under another name: those of one bucket or collection.
@@ -55,7 +54,7 @@ def test_the_settings_by_collection_are_marked():
     assert names == {item.name for item in SCHEMA if item.by_collection}
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS))
+@pytest.mark.parametrize("group", sorted(EXTENSION_GROUPS))
 def test_every_group_of_extensions_is_in_the_readme(group):
     assert f"``{group}``" in README
 

@@ -151,6 +151,40 @@ def test_values_that_kinto_read_from_the_environment(value, expected):
     assert Settings.from_kinto(settings).storage == S3Options(bucket=expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "quoted", "attribute", "expected"),
+    [
+        ("extra.base_url", '"https://a.org/"', "extra_base_url", "https://a.org/"),
+        ("base_path", '"/tmp/x"', "storage", LocalOptions("/tmp/x")),
+        ("uploads.expires", '"2h"', "uploads_expire", timedelta(hours=2)),
+        ("serve_files", '"true"', "serve_files", True),
+        ("former_base_urls", '"https://a.org/"', "former_base_urls", ("https://a.org/",)),
+    ],
+)
+def test_quotes_around_a_value_are_not_a_part_of_it(name, quoted, attribute, expected):
+    assert getattr(read(**{name: quoted}), attribute) == expected
+
+
+def test_quotes_around_a_value_of_s3_or_of_one_bucket():
+    assert read_s3(bucket='"prod"').bucket == "prod"
+    assert read_s3(access_key='"a"', secret_key='"1e5"').secret_key == "1e5"
+    folder = read(**{"resources.b.folder": '"of-b"'}).for_collection("b", "c").folder
+    assert folder.text == "of-b"
+
+
+@pytest.mark.parametrize("value", ["'prod'", '"prod', "prod'"])
+@pytest.mark.parametrize("name", ["bucket", "bucket_name", "region", "host"])
+def test_quotes_that_json_does_not_know(name, value):
+    options = {"aws.bucket": "b"} if name in ("region", "host") else {}
+    message = f"kinto.attachment.aws.{name} should have no quotes"
+    stopped(message, base_path="", **options, **{f"aws.{name}": value})
+
+
+@pytest.mark.parametrize("value", ["'/tmp/x'", '"/tmp/x'])
+def test_a_folder_in_other_quotes(value):
+    stopped("kinto.attachment.base_path should be a folder without quotes", base_path=value)
+
+
 @pytest.mark.parametrize("value", ["https://a.org/f", "https://a.org/f/", "/files", "//a.org/f"])
 def test_base_urls_end_with_a_slash(value):
     assert read(base_url=value).base_url == value.rstrip("/") + "/"
@@ -245,6 +279,10 @@ def test_patterns_that_are_no_name(value):
         ("PDF + .epub", ["pdf", "epub"], ["jpg"]),
         ("images+pdf epub", ["jpg", "pdf", "epub"], ["exe"]),
         ("default", ["txt", "json"], ["exe", "rst"]),
+        ("images pdf", ["jpg", "pdf"], ["images"]),
+        ('["images", "pdf"]', ["jpg", "pdf"], ["images"]),
+        ("pdf any", ["exe"], []),
+        ("raster-images", ["jpg", "png", "tif", "webp"], ["svg", "pdf"]),
     ],
 )
 def test_extensions_are_groups_and_extensions(value, allowed, refused):
@@ -256,7 +294,10 @@ def test_extensions_are_groups_and_extensions(value, allowed, refused):
         assert is_allowed == (name in allowed)
 
 
-@pytest.mark.parametrize("value", ["", "images+", "a/b", "images;pdf"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "images+", "a/b", "images;pdf", "images,pdf", "images, pdf", "*.pdf", "a|b", "'pdf'"],
+)
 def test_extensions_that_are_none(value):
     stopped("kinto.attachment.extensions should be groups", extensions=value)
 
@@ -335,6 +376,24 @@ def test_the_nearest_settings_hold():
     assert of("b", "other") == ("of-b", 10, False)
     assert of("x", "y") == ("of-y", 0, False)
     assert of("x", "other") == of("other", "c") == ("all", 0, False)
+
+
+ALIAS = {"kinto.includes": "kinto.plugins.default_bucket kinto_attachment"}
+
+
+@pytest.mark.parametrize("key", ["resources.default.folder", "resources.default.c.folder"])
+def test_settings_of_the_alias_would_apply_to_no_bucket(key):
+    with pytest.raises(ConfigurationError) as stop:
+        read(ALIAS, **{key: "x"})
+
+    assert f"kinto.attachment.{key} would apply to no bucket" in str(stop.value)
+    assert "Set kinto.attachment.folder" in str(stop.value)
+
+
+def test_a_bucket_may_be_called_like_the_alias():
+    settings = read(**{"resources.default.folder": "x"})
+
+    assert settings.for_collection("default", "c").folder.text == "x"
 
 
 def test_every_setting_by_collection():

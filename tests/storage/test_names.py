@@ -239,3 +239,12 @@ def test_names_that_came_from_the_file_system_can_be_looked_up() -> None:
     assert not names.is_valid(name)
     assert names.is_valid(name, "surrogateescape")
     assert not names.is_valid("\ud800.txt", "surrogateescape")
+
+
+def test_a_random_name_has_what_stands_around_it():
+    name = names.randomized("a.PNG", "x-{filename}.y")
+
+    assert re.fullmatch(r"x-[0-9a-f-]{36}\.y\.png", name)
+    assert not names.randomized("a.png", "._{filename}").startswith((".", "_"))
+    assert len(names.randomized("a.png", "x" * 300 + "{filename}")) == len("-" * 36 + ".png")
+    assert names.randomized("a", "{filename}") != names.randomized("a", "{filename}")

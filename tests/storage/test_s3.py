@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from kinto_attachment.storage import NewFile, StorageUnavailable
+from kinto_attachment.storage import FileTooLargeForStorage, NewFile, StorageUnavailable
 from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
@@ -830,3 +830,30 @@ def test_a_store_without_conditional_deletes_deletes(
     faults.answer("DeleteObject", 501, "NotImplemented", when=lambda r: "If-Match" in r.headers)
     assert storage.delete("a.txt") is True
     assert moto.keys() == []
+
+
+@pytest.mark.parametrize(
+    "code", ["EntityTooLarge", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"]
+)
+@pytest.mark.parametrize(("operation", "size"), [("PutObject", 1), ("UploadPart", LARGE)])
+def test_what_is_too_large_for_s3_is_told_from_what_is_not_available(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, code: str, operation: str, size: int
+) -> None:
+    storage = make_s3(moto)
+    make_faults(storage).answer(operation, 400, code)
+
+    with pytest.raises(FileTooLargeForStorage, match=code):
+        store(storage, bytes(size))
+
+    assert moto.uploads() == []
+
+
+def test_a_file_of_unknown_size_with_too_many_parts(
+    make_s3: MakeS3, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_upload, "MAX_PARTS", 1)
+
+    with pytest.raises(FileTooLargeForStorage, match="more than 1 parts"):
+        store(make_s3(moto), bytes(2 * MIN_PART_SIZE + 1))
+
+    assert moto.uploads() == []

@@ -186,6 +186,21 @@ def test_a_wrong_checksum_with_the_creation(record):
     assert record.files() == []
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "x"])
+def test_bytes_that_are_compressed_are_not_taken_for_the_file(record, encoding):
+    upload = begin(record)
+
+    answer = upload.patch(0, CONTENT, 415, Content_Encoding=encoding)
+
+    assert answer.headers["Accept-Encoding"] == "identity"
+    assert "Content-Encoding" in answer.json["message"]
+    assert upload.offset == 0
+    announced = {"Upload_Length": "10", "Content_Encoding": encoding}
+    creation(record, CONTENT, 415, OFFSET_TYPE, **announced)
+    upload.patch(0, CONTENT, Content_Encoding="identity")
+    assert record.content == CONTENT
+
+
 def test_a_length_that_is_told_later(record):
     upload = begin(record, None)
     assert upload.head().headers["Upload-Defer-Length"] == "1"

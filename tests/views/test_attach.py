@@ -198,6 +198,42 @@ def test_stored_names_follow_the_pattern(make_record):
     assert re.search(r"/r-20\d{12}-photo\.jpg$", location)
 
 
+@pytest.mark.both_storages
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("{datetime}--{rid}--{filename}", r"20\d{12}--r--[0-9a-f-]{36}\.png"),
+        ("x{filename}", r"x[0-9a-f-]{36}\.png"),
+        ("{rid}", r"r\.PNG"),
+    ],
+)
+def test_random_names_follow_the_pattern_too(make_record, pattern, name):
+    record = make_record(attachment={"filename_pattern": pattern, "folder": "files"})
+
+    location = record.attach(filename="Photo.PNG").json["location"]
+
+    assert re.fullmatch(rf"https://files\.example\.org/files/{name}", location)
+    assert record.content == b"content"
+
+
+def test_a_pattern_that_gives_the_same_name_again_replaces_no_file(make_record):
+    record = make_record(attachment={"filename_pattern": "{rid}", "keep_old_files": "true"})
+    record.attach(b"first", "a.png")
+
+    record.attach(b"second", "b.png")
+
+    assert record.files() == ["r-1.png", "r.png"]
+    assert record.content == b"second"
+
+
+def test_a_random_name_stays_random_where_the_id_is_too_long_for_it(make_record):
+    record = make_record(attachment={"filename_pattern": "{rid}--{filename}"})
+
+    location = record.other("r" * 300).attach(filename="a.png").json["location"]
+
+    assert re.fullmatch(r"https://files\.example\.org/[0-9a-f-]{36}\.png", location)
+
+
 @pytest.mark.parametrize("base_url", ["https://cdn.example.org/f", "https://cdn.example.org/f/"])
 def test_the_location_starts_with_the_base_url_and_one_slash(make_record, base_url):
     record = make_record(attachment={"base_url": base_url, "randomize": "false"})
@@ -226,6 +262,21 @@ def test_the_location_is_relative_without_a_base_url(make_record):
         ("a.png", "image", "image/png"),
         ("a.png", 'image/"png"', "image/png"),
         ("data:application;base64,", None, "application/octet-stream"),
+        ("a.webp", None, "image/webp"),
+        ("a.woff2", None, "font/woff2"),
+        ("a.MD", None, "text/markdown"),
+        ("a.yaml", None, "application/yaml"),
+        ("a.7z", None, "application/x-7z-compressed"),
+        (
+            "a.docx",
+            None,
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ),
+        ("a.flac", None, "audio/flac"),
+        ("a.mkv", None, "video/matroska"),
+        ("a.3gp", None, "video/3gpp"),
+        ("a.tar.xz", None, "application/x-xz"),
+        ("a.svgz", None, "application/gzip"),
     ],
 )
 def test_the_media_type_is_configured_declared_or_guessed(
@@ -278,12 +329,12 @@ def test_a_stored_file_keeps_its_extension(make_record, filename):
     [
         (b"; filename*=UTF-8''%e2%82%ac%20rates.txt", "€ rates.txt"),
         (b"; filename*=iso-8859-1'en'%A3%20rates.txt", "£ rates.txt"),
-        (b"; filename=\"plain.txt\"; filename*=UTF-8''other.txt", "plain.txt"),
+        (b"; filename=\"plain.txt\"; filename*=UTF-8''other.txt", "other.txt"),
         (b"; filename=token.txt", "token.txt"),
         (b"; filename*=UTF-8''..%2F..%2Fa.txt", "a.txt"),
     ],
 )
-def test_a_lone_extended_filename_is_decoded(record, disposition, expected):
+def test_an_extended_filename_is_decoded(record, disposition, expected):
     answer = record.send(file_part(b"content", disposition=disposition)).json
 
     assert answer["filename"] == expected

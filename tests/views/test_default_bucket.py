@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 
-from tests.support.forms import Unread
+from kinto_attachment.tus import views as tus
+from tests.support.forms import Unread, file_part, form
 from tests.support.records import Record
 
 URI = "/buckets/default/collections/assets/records/r"
@@ -61,6 +64,31 @@ def test_the_address_is_that_of_the_client(record):
     )
 
     assert response.headers["Location"].startswith("https://kinto.example.org/v1/buckets/")
+
+
+def test_a_body_whose_length_is_not_announced(record):
+    body = BytesIO(form([file_part(b"content")]))
+
+    record.stream(body, 201, **{"wsgi.input_terminated": True})
+
+    assert record.content == b"content"
+
+
+def test_what_the_client_did_not_send_is_not_made_up(make_record, monkeypatch):
+    record = make_record()
+    seen = {}
+
+    def look(request):
+        seen.update(request.environ)
+        return request.response
+
+    monkeypatch.setattr(tus, "is_tus_request", lambda request: True)
+    monkeypatch.setattr(tus, "create", look)
+    record.stream(BytesIO(), 200, CONTENT_TYPE="text/x", SERVER_PROTOCOL="HTTP/1.1")
+
+    assert "CONTENT_LENGTH" not in seen
+    assert seen["CONTENT_TYPE"] == "text/x"
+    assert seen["SERVER_PROTOCOL"] == "HTTP/1.1"
 
 
 def test_bucket_and_folder_are_those_of_the_user(make_record):

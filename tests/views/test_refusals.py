@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from io import BytesIO
 
 import pytest
@@ -172,8 +174,15 @@ def test_a_filename_that_cannot_be_decoded(target, disposition):
         ('{"a": "\\u0000"}', "NUL"),
         ('{"\\u0000": 1}', "NUL"),
         ('{"a": [{"b": "\\u0000"}]}', "NUL"),
-        ('{"a": ' + "[" * 300 + "]" * 300 + "}", "nested"),
+        ('{"a": ' + "[" * 300 + "]" * 300 + "}", "is nested more than 200 levels deep"),
+        ('{"a": ' + "[" * 300 + "}", "is not valid JSON ("),
+        ('{"a": [' + "[]," * 20_000 + "1]}", "has more than 20000 values"),
+        ('{"a": [' + "1," * 20_000 + "1]}", "has more than 20000 values"),
+        ("{" + "]" * 50_000, "is not valid JSON ("),
+        ('{"a": "' + '\\"' * 20_000, "is not valid JSON ("),
     ],
+    # The texts are too long for names.
+    ids=itertools.count(),
 )
 @pytest.mark.parametrize("position", ["before", "after"])
 def test_a_field_that_is_not_a_json_object(target, field, text, message, position):
@@ -182,6 +191,48 @@ def test_a_field_that_is_not_a_json_object(target, field, text, message, positio
 
     refused(response, 109, f"body: {field} ")
     refused(response, 109, message)
+
+
+def test_what_looks_like_many_values_in_a_text_does_not_count(record):
+    texts = ["[{," * 50_000, '\\"[' * 1000, "\\", '"' * 3]
+
+    record.attach(data={"texts": texts})
+
+    assert record.data["texts"] == texts
+
+
+def test_a_document_may_have_many_values(record):
+    numbers = [[0, 1]] * 6000
+
+    record.attach(data={"numbers": numbers})
+
+    assert record.data["numbers"] == numbers
+
+
+@pytest.mark.parametrize("field", ["data", "permissions"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [' + ",".join(["[]"] * 340_000) + "]}",
+        '{"a": [' + ",".join(["[" * 150 + "]" * 150] * 3400) + "]}",
+        '{"a": [' + "1," * 510_000 + "1]}",
+        '{"a": [' + '"",' * 340_000 + "1]}",
+        '"' + '\\"' * 510_000,
+        '"\\' * 500_000,
+        "{" + '"":1,' * 200_000 + '"":1}',
+        "[" * 1_000_000,
+        "]" * 1_000_000,
+    ],
+    ids=itertools.count(),
+)
+def test_a_mebibyte_of_brackets_costs_little(record, field, text):
+    assert 900_000 < len(text) <= MAX_FIELD_BYTES
+    started = time.process_time()
+
+    record.send(field_part(field, text), FILE, status=400)
+
+    assert time.process_time() - started < 1
+    assert record.files() == []
 
 
 @pytest.mark.parametrize("value", [True, 253402300800000, -62135596800001, 10**17])

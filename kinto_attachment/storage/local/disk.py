@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import StorageUnavailable
+from kinto_attachment.storage.base import FileTooLargeForStorage, StorageUnavailable
 
 _Result = TypeVar("_Result")
 
@@ -34,7 +34,8 @@ def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
 
 def unavailable(doing: str, error: OSError) -> StorageUnavailable:
     """Return the storage's own error: "cannot (doing)"."""
-    wrapped = StorageUnavailable(f"cannot {doing}: {error.strerror}")
+    kind = FileTooLargeForStorage if error.errno == errno.EFBIG else StorageUnavailable
+    wrapped = kind(f"cannot {doing}: {error.strerror}")
     wrapped.__cause__ = error
     return wrapped
 

@@ -21,12 +21,16 @@ from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, 
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
 from kinto_attachment.storage.s3.new_object import attributes_of
-from kinto_attachment.storage.s3.staged import S3StagedFile
+from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, S3StagedFile
+from kinto_attachment.storage.s3.upload import MAX_PARTS
 from kinto_attachment.storage.staged import NewFile, StagedFile
 
 
 class S3Storage(FileStorage, S3FileStorage):
     """The objects of a bucket. See ``PyramidStorage`` for ``base_url`` and ``extensions``."""
+
+    # 625 GiB; objects of S3 may have more.
+    max_size = MAX_PARTS * MAX_PART_SIZE
 
     def __init__(
         self,

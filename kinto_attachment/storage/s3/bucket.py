@@ -17,13 +17,15 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from kinto_attachment.storage.base import StorageUnavailable
+from kinto_attachment.storage.base import FileTooLargeForStorage, StorageUnavailable
 from kinto_attachment.storage.options import S3Options
 
 # Seconds. Some servers join the parts of a large file before they answer.
 _READ_TIMEOUT = 60.0
 _CONNECTIONS = 50
 _LOCKS = 64
+# The codes of S3, of Ceph, and of MinIO.
+_TOO_LARGE = ("EntityTooLarge", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded")
 
 
 class Bucket:
@@ -121,11 +123,14 @@ class Bucket:
 
     @contextlib.contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """Turn boto3's errors into ``StorageUnavailable`` ("cannot (doing) in bucket...")."""
+        """Turn boto3's errors into ``StorageUnavailable`` ("cannot (doing) in bucket..."), or into
+        ``FileTooLargeForStorage``."""
         try:
             yield
         except (BotoCoreError, ClientError, Boto3Error, HTTPError) as error:
-            raise StorageUnavailable(f"cannot {doing} in bucket {self.name!r}: {error}") from error
+            is_final = isinstance(error, ClientError) and error_code(error) in _TOO_LARGE
+            kind = FileTooLargeForStorage if is_final else StorageUnavailable
+            raise kind(f"cannot {doing} in bucket {self.name!r}: {error}") from error
 
 
 def http_status(error: ClientError) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from kinto_attachment.storage.base import FileTooLargeForStorage
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
@@ -144,7 +145,10 @@ class MultipartUpload:
 
     def send(self, buffer: PartBuffer, next_size: int | None = None) -> PartBuffer:
         """Send a part. Return an empty buffer of ``next_size``, or of the same size; wait until
-        there is memory for it. Raises boto3's errors about this part, or the one before."""
+        there is memory for it. Raises boto3's errors about this part, or the one before, and
+        ``FileTooLargeForStorage`` if there are too many."""
+        if self.count == MAX_PARTS:
+            raise FileTooLargeForStorage(f"{self.key!r} has more than {MAX_PARTS} parts")
         self.count += 1
         self.size += len(buffer)
         sending = self._workers.submit(self._send, self.count, buffer)
