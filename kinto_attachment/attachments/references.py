@@ -34,7 +34,6 @@ from kinto_attachment.database.objects import Object, get, is_transactional
 from kinto_attachment.database.rows import Row, Rows
 from kinto_attachment.errors import FileDeleted, MetadataModified, NameTaken
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage.names import is_random
 
 # Kinto's counters plugin counts the objects of this name.
 FILES = "attachments"
@@ -59,7 +58,7 @@ class References:
         Raises ``NameTaken`` if a file has, or had, that name.
         """
         # Only names that are not random can come back.
-        if not is_random(name) and self._locked_file(name) is not None:
+        if not self._settings.is_random(name) and self._locked_file(name) is not None:
             raise NameTaken()
         self._write_file({"name": name, **asdict(metadata), "holders": [holder.uri]})
 
@@ -255,7 +254,7 @@ class References:
     def forget_gone(self, name: str) -> None:
         """Delete the row of a file that is ``gone``, unless its name could come back."""
         row = self._locked_file(name)
-        if row is not None and "gone" in row and is_random(name):
+        if row is not None and "gone" in row and self._settings.is_random(name):
             self._rows.delete(FILES, name)
 
     def _is_referenced(self, name: str, row: Row | None, *, scan: bool = False) -> bool:

@@ -101,7 +101,7 @@ class Inventory:
         In this order, a file is needed by its upload, or referenced by its record, or both.
         """
         self._database.executescript(sql.SCHEMA)
-        self._add_functions()
+        self._add_functions(settings)
         kept_before = 0
         with transaction.manager:
             uploads = progress(UploadStore(kinto_storage).below("*"), "uploads")
@@ -189,6 +189,11 @@ class Inventory:
         query = "SELECT 1 FROM needed WHERE name IN (?, ?)"
         return self._database.execute(query, [upload.id, upload.name]).fetchone() is not None
 
+    def is_own(self, name: str) -> bool:
+        """Whether the plugin gives this name to files, or to what is not a file yet."""
+        query = "SELECT is_random(?1) OR is_part(?1)"
+        return bool(self._database.execute(query, [name]).fetchone()[0])
+
     def mismatches(self) -> Iterator[tuple[str, str | None, str]]:
         """Yield where rows and records differ: name of the file, URI of the record (``None`` for
         the file row itself), and how."""
@@ -212,11 +217,11 @@ class Inventory:
         for (name,) in self._database.execute(query):
             yield name
 
-    def _add_functions(self) -> None:
+    def _add_functions(self, settings: Settings) -> None:
         for function, arguments in (
             (_similarity, 3),
             (_base_of, 2),
-            (names.is_random, 1),
+            (settings.is_random, 1),
             (names.is_part, 1),
         ):
             title = function.__name__.lstrip("_")

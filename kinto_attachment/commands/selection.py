@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from kinto_attachment.commands.inventory import FOREIGN, KEPT, STRAY, Inventory, Orphan
 from kinto_attachment.commands.patterns import Patterns
-from kinto_attachment.storage import FileStorage, names
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.resumable import IncompleteUpload
 
 
@@ -53,7 +53,7 @@ class Selection:
         for upload in self._files.incomplete():
             if (
                 upload.started < self.before
-                and (_is_own(upload.name) or self._foreign.matches(upload.name))
+                and (self._inventory.is_own(upload.name) or self._foreign.matches(upload.name))
                 and not self._excluded.matches(upload.name)
                 and not self._inventory.is_needed(upload)
             ):
@@ -78,11 +78,6 @@ class Selection:
         if file.kept is not None:
             return self._kept_before is not None and file.kept < self._kept_before
         return True
-
-
-def _is_own(name: str) -> bool:
-    """Whether the plugin gives this name to multipart uploads."""
-    return names.is_random(name) or names.is_part(name)
 
 
 def _before(started: datetime, age: timedelta | None) -> datetime | None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from kinto.core.utils import native_value
@@ -20,6 +21,7 @@ from pyramid.settings import aslist
 
 from kinto_attachment.settings.schema import SCHEMA, Setting
 from kinto_attachment.settings.template import Template
+from kinto_attachment.storage import names
 from kinto_attachment.storage.options import LocalOptions, S3Options
 
 DEFAULT_BUCKET_PLUGIN = "kinto.plugins.default_bucket"
@@ -101,6 +103,24 @@ class Settings:
             or self.overrides.get((bucket_id,))
             or self.defaults
         )
+
+    def is_random(self, name: str) -> bool:
+        """Whether the plugin makes names like that of a stored file, where ``randomize`` is true:
+        no other file ever has it."""
+        segment = name.rpartition("/")[2]
+        return names.is_random(name) or any(
+            pattern.fullmatch(segment) for pattern in self._random_names
+        )
+
+    @cached_property
+    def _random_names(self) -> list[re.Pattern[str]]:
+        templates = {
+            each.filename_pattern
+            for each in (self.defaults, *self.overrides.values())
+            if each.randomize and "{filename}" in each.filename_pattern.text
+        }
+        values = {"filename": names.UUID4, "datetime": "[0-9]{14}", "rid": "[A-Za-z0-9_.-]+"}
+        return [re.compile(rf"{each.regex(**values)}(\.[a-z0-9_-]+)?") for each in templates]
 
     def location(self, name: str) -> str:
         """Return the ``location`` of the file with this relative name."""

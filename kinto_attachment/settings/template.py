@@ -38,3 +38,10 @@ class Template:
         return "".join(
             values[part] if index % 2 else part for index, part in enumerate(self._parts)
         )
+
+    def regex(self, **values: str) -> str:
+        """Return a regular expression for what ``fill()`` may make of values that match these."""
+        return "".join(
+            values[part] if index % 2 else re.escape(part)
+            for index, part in enumerate(self._parts)
+        )

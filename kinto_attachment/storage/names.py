@@ -23,9 +23,9 @@ _ROOM_FOR_NUMBER = len("-9999999999")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 # RFC 9562, section 5.4.
-_UUID4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-_RANDOM = re.compile(rf"{_UUID4}(\.[a-z0-9_-]+)?")
-_PART = re.compile(rf"\.{_UUID4}(-([0-9]+|name))?\.part")
+UUID4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_RANDOM = re.compile(rf"{UUID4}(\.[a-z0-9_-]+)?")
+_PART = re.compile(rf"\.{UUID4}(-([0-9]+|name))?\.part")
 
 
 def safe(filename: str) -> str:

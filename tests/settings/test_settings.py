@@ -436,3 +436,24 @@ def test_a_key_that_is_none_names_the_nearest(key, nearest):
 
 def test_files_are_served_from_the_local_disk_only():
     stopped("serves the local disk only", base_path="", serve_files="true", **{"aws.bucket": "b"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "is_random"),
+    [
+        ("{filename}", "x/1b4e28ba-2fa1-41d2-883f-0016d3cca427.png", True),
+        ("{filename}", "x/a-1b4e28ba-2fa1-41d2-883f-0016d3cca427.png", False),
+        (
+            "{datetime}--{rid}--{filename}",
+            "20261126101500--r_1--1b4e28ba-2fa1-41d2-883f-0016d3cca427.png",
+            True,
+        ),
+        ("{datetime}--{rid}--{filename}", "1b4e28ba-2fa1-41d2-883f-0016d3cca427", True),
+        ("{datetime}--{rid}--{filename}", "20261126101500--r1--photo.png", False),
+        ("{rid}", "r1", False),
+    ],
+)
+def test_random_names_are_known_by_their_pattern(pattern, name, is_random):
+    settings = read(filename_pattern=pattern, base_path="/tmp/files")
+
+    assert settings.is_random(name) is is_random
