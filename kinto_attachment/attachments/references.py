@@ -371,7 +371,11 @@ def _meant(attachment: Object, holding: Row | None, files: Mapping[str, Row]) ->
 
     That is the one that it holds, else the one with the longest name.
     """
-    possible = {name for name, row in files.items() if may_be_same_file(attachment, row)}
+    possible = {
+        name
+        for name, row in files.items()
+        if may_be_same_file(attachment, row) or metadata_matches(attachment, row, holding)
+    }
     if holding is not None and holding["name"] in possible:
         name: str = holding["name"]
         return name

@@ -115,6 +115,8 @@ class _Rebase:
                 self._write_batch(parent_id, batch)
 
     def _write_batch(self, parent_id: str, holders: list[Holder]) -> None:
+        """Rewrite records in one transaction; one by one if that fails, for what is refused may
+        be one of them only."""
         request = Request.blank(f"/{self._registry.route_prefix}{parent_id}/records")
         request.matchdict = {}
         # History then has plugin:kinto-attachment as the user, as with other plugins.
@@ -127,11 +129,16 @@ class _Rebase:
                         self._registry.notify(event)
             except Exception:
                 # Subscribers of other plugins may raise anything.
-                logger.exception("%d records of %s were not written.", len(holders), parent_id)
-                self.failed += len(holders)
+                if len(holders) == 1:
+                    logger.exception("%s was not written.", holders[0].uri)
+                    self.failed += 1
+                    return
+            else:
+                self.written += written
+                self._notify_after_commit(request)
                 return
-            self.written += written
-            self._notify_after_commit(request)
+        for holder in holders:
+            self._write_batch(parent_id, [holder])
 
     def _notify_after_commit(self, request: Any) -> None:
         for event in request.get_resource_events(after_commit=True):

@@ -108,6 +108,18 @@ def test_check_says_how_to_mend_an_unknown_base_url(attached, command):
     assert command("check", "--json", attachment=known).findings == []
 
 
+def test_an_unknown_base_url_is_told_before_a_percent_encoded_name_too(record, command, files):
+    files.mkdir()
+    (files / "a b.txt").write_bytes(b"content")
+    for record_id, name in (("encoded", "a%20b.txt"), ("raw", "a b.txt")):
+        location = f"https://x.example.org/f/{name}"
+        record.other(record_id).create(attachment={"location": location})
+
+    [told] = command("check", "--json").findings
+
+    assert (told["base"], told["records"]) == ("https://x.example.org/f/", 2)
+
+
 def test_a_file_that_is_lost_is_told_whatever_the_base_url_is(attached, command):
     [name] = attached.files()
     (attached.folder / name).unlink()

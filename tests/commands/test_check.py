@@ -340,3 +340,23 @@ def test_repair_leaves_a_kept_file_kept(make_record, command, execute):
 
     [row] = rows(execute)
     assert (row["holders"], row["kept"]) == ([], since)
+
+
+def test_repair_keeps_the_file_of_a_record_with_metadata_of_its_own(attached, command, execute):
+    """As the migration leaves records that disagree on the hash of a file."""
+    other = attached.other()
+    other.create(attachment=attached.data["attachment"])
+    own = {**other.data["attachment"], "hash": "0" * 64}
+    update = "UPDATE objects SET data = data || %s::jsonb WHERE resource_name = %s"
+    execute(f"{update} AND id = 'other'", json.dumps({"attachment": own}), "record")
+    del own["location"]
+    holding = f"{update} AND data->>'uri' = %s"
+    execute(holding, json.dumps({"shown": own}), HOLDINGS, other.uri)
+    assert command("check", "--json").findings == []
+    execute("DELETE FROM objects WHERE resource_name = 'record' AND id = 'r'")
+
+    command("check", "--repair")
+    command("gc", "--delete", "--older-than=0s")
+
+    assert [row["holders"] for row in rows(execute)] == [[other.uri]]
+    assert len(attached.files()) == 1

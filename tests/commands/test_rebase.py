@@ -186,6 +186,29 @@ def test_what_another_plugin_refuses_is_not_written(attached, command):
     assert attached.data == before
 
 
+def test_a_record_that_is_refused_does_not_hold_up_the_others(attached, command, caplog):
+    """Its plain data becomes the metadata of a file that has gone."""
+    gone = attached.other("gone")
+    gone.attach(b"gone")
+    claimed = {**gone.data["attachment"]}
+    gone.detach()
+    claimed["location"] = claimed["location"].replace(OLD, "http://other.example.org/")
+    gone.create(attachment=claimed)
+    for record_id in ("before", "z-after"):
+        honest = {"location": "http://other.example.org/x.txt"}
+        attached.other(record_id).create(attachment=honest)
+
+    result = command(
+        *("rebase", "--from", "http://other.example.org/", "--to", OLD, "--write", "--json")
+    )
+
+    assert result.status == 1
+    assert (result.counts["records written"], result.counts["records that failed"]) == (2, 1)
+    assert location(gone) == claimed["location"]
+    assert location(attached.other("z-after")) == f"{OLD}x.txt"
+    assert f"{gone.uri} was not written." in caplog.text
+
+
 def test_a_plugin_that_fails_afterwards_changes_nothing(attached, command):
     result = command(
         *("rebase", "--from", OLD, "--to", NEW, "--write", "--json"),
