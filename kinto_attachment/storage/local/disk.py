@@ -29,8 +29,15 @@ def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
     except OSError as error:
         if name is not None and error.errno in _NO_SUCH_FILE:
             raise names.no_such_file(name) from error
-        kind = FileTooLargeForStorage if error.errno == errno.EFBIG else StorageUnavailable
-        raise kind(f"cannot {doing}: {error.strerror}") from error
+        raise unavailable(doing, error) from error
+
+
+def unavailable(doing: str, error: OSError) -> StorageUnavailable:
+    """Return the storage's own error: "cannot (doing)"."""
+    kind = FileTooLargeForStorage if error.errno == errno.EFBIG else StorageUnavailable
+    wrapped = kind(f"cannot {doing}: {error.strerror}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def in_folder(folder: Path, action: Callable[[], _Result]) -> _Result:
