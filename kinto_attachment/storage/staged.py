@@ -26,13 +26,13 @@ class NewFile:
     """Relative path with ``/`` between its folders; trusted."""
     randomize: bool = True
     """Take only the extension from ``filename``; the rest of the stored name is a UUID4."""
+    random_name: str = "{filename}"
+    """What to call the file before its extension if ``randomize``: the UUID4 is at
+    ``{filename}``, and stays where the name is too long."""
     exact_name: bool = False
     """Store the file as ``folder/filename``, letter for letter, hidden names included, whatever
     ``randomize`` says: ``finish()`` raises ``FileExistsError`` if that is taken. ``filename`` is
     trusted then. Only for ``stage()``; ``create()`` raises ``TypeError``."""
-    random_name: str = "{filename}"
-    """What to call the file before its extension if ``randomize``: the UUID4 is at
-    ``{filename}``, and stays where the name is too long."""
     content_type: str = "application/octet-stream"
     """Media type, for storages that serve their files: ASCII, without control characters."""
     size: int | None = None

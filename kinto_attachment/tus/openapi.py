@@ -197,7 +197,7 @@ def _created(answer: colander.MappingSchema) -> colander.MappingSchema:
     return extended
 
 
-_UNSUPPORTED = described_error(f"The body is not of the type {tus.CONTENT_TYPE}.")
+_UNSUPPORTED = described_error(f"The body is not {tus.CONTENT_TYPE}, or is compressed.")
 _MISMATCH = described_error("The body, or the file, does not hash to what was announced.")
 _OTHER_VERSION = "The server speaks another version"
 _OF_ANY = {
