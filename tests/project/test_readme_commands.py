@@ -20,6 +20,7 @@ import requests
 from kinto.core.utils import native_value
 
 from kinto_attachment.commands import main
+from kinto_attachment.database import location_index
 from kinto_attachment.settings import Settings
 from tests.clients.conftest import downloads
 from tests.clients.test_tus_js import TUS_JS_CLIENT
@@ -237,6 +238,17 @@ def test_operators_look_after_the_files(make_record, files, kinto_settings, tmp_
 
     assert statuses == [0, 0, 0]
     assert record.data["attachment"]["location"].startswith(NEW)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_the_index_is_removed(app, new_database):
+    database = new_database()
+    drop = f"DROP INDEX CONCURRENTLY {location_index.NAME}"
+    assert drop in " ".join((CHECKOUT / "README.rst").read_text().split())
+
+    database.execute(drop)
+
+    assert database.execute("SELECT to_regclass(%s)", location_index.NAME) == [(None,)]
 
 
 def test_the_tests_are_run_by_make(tmp_path):
