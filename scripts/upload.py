@@ -36,22 +36,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from errors import Failed, Stopped, explain, refusal, status_of
 from kinto_http.exceptions import KintoException
 from resumable import ResumableUpload
-from transfers import (
-    CHUNK_BYTES,
-    TIMEOUT,
-    Failed,
-    Share,
-    Stopped,
-    Transfers,
-    explain,
-    options,
-    parse,
-    refusal,
-    run,
-    status_of,
-)
+from transfers import CHUNK_BYTES, Share, Transfers, options, parse, run
 from urllib3.fields import RequestField
 
 _COMPRESSION = 6
@@ -310,19 +298,13 @@ class Uploader:
 
     def _post(self, file: LocalFile, form: Form, headers: dict[str, str]) -> dict[str, Any]:
         """Send the form, and return the ``attachment`` that the record has now."""
-        kinto = self._client.session
         # Not through kinto-http, which would hold the whole file in memory.
-        response = self._transfers.connections.session.post(
+        response = self._transfers.connections.request(
+            "POST",
             self._endpoint(file),
             data=form,
             headers={**headers, "Content-Type": form.content_type},
-            auth=kinto.auth,
-            timeout=TIMEOUT,
-            allow_redirects=False,
         )
-        if response.is_redirect:
-            elsewhere = response.headers["Location"]
-            raise Failed(f"the server redirects to {elsewhere}; change --server accordingly")
         if response.status_code == 404:
             raise Failed("the collection does not exist, and you may not create it")
         if not response.ok:
