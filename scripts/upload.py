@@ -25,6 +25,7 @@ import hashlib
 import json
 import mimetypes
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from errors import Failed, Stopped, explain, refusal, status_of
 from kinto_http.exceptions import KintoException
@@ -43,6 +45,8 @@ from transfers import CHUNK_BYTES, Share, Transfers, options, parse, run
 from urllib3.fields import RequestField
 
 _COMPRESSION = 6
+# What forms make of a line break or a quotation mark in a filename.
+_LOOKS_ENCODED = re.compile("%(0A|0D|22)", re.IGNORECASE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -333,6 +337,10 @@ class Form:
             head += f"--{boundary}\r\n{data.render_headers()}{json.dumps(attributes)}\r\n"
         attachment = RequestField("attachment", b"", content.filename)
         attachment.make_multipart(content_type=content.mimetype)
+        if _LOOKS_ENCODED.search(content.filename):
+            # Of the plain parameter, a server could not know whether we have encoded something.
+            filename = f"filename*=utf-8''{quote(content.filename, safe='')}"
+            attachment.headers["Content-Disposition"] = f'form-data; name="attachment"; {filename}'
         head += f"--{boundary}\r\n{attachment.render_headers()}"
         self._head = head.encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
