@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 # Needed to run the scripts of this repository, not the plugin.
-SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66", "tuspy>=1.1", "urllib3>=2.2"]
+SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66", "urllib3>=2.2"]
 
 setup(
     name="kinto-attachment",

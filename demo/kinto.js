@@ -106,6 +106,9 @@ export class Collection {
   }
 
   #request(method, url, headers = {}) {
+    if (new URL(url).origin !== new URL(this.#url).origin) {
+      throw new KintoError(`The server names ${url}, which is not its own address.`);
+    }
     return answer(url, { method, headers: { ...this.#headers, ...headers } });
   }
 }
@@ -131,7 +134,7 @@ export function newId() {
 async function answer(url, options = {}) {
   let response;
   try {
-    response = await fetch(url, { cache: "no-store", ...options });
+    response = await fetch(url, { cache: "no-store", redirect: "error", ...options });
   } catch {
     throw lost();
   }

@@ -89,7 +89,7 @@ export class TusUpload {
   async cancel() {
     if (this.url !== null) {
       const headers = { ...this.#options.headers, "Tus-Resumable": VERSION };
-      await fetch(this.url, { method: "DELETE", headers });
+      await fetch(this.#own(this.url), { method: "DELETE", headers, redirect: "error" });
     }
   }
 
@@ -108,6 +108,15 @@ export class TusUpload {
     return offsetOf(await this.#request("PATCH", this.url, headers, chunk));
   }
 
+  /** `url`, unless the server has sent us to another one: that gets neither file nor password. */
+  #own(url) {
+    const { endpoint } = this.#options;
+    if (new URL(url, endpoint).origin !== new URL(endpoint).origin) {
+      throw new TusError(`The server names ${url} for the file, which is not its own address.`, 400);
+    }
+    return url;
+  }
+
   async #create() {
     const { endpoint, conditions, metadata } = this.#options;
     const pairs = Object.entries(metadata).map(([key, text]) => `${key} ${base64(text)}`);
@@ -116,7 +125,7 @@ export class TusUpload {
       "Upload-Length": String(this.#file.size),
       "Upload-Metadata": pairs.join(","),
     });
-    this.url = new URL(response.headers.get("Location"), endpoint).href;
+    this.url = this.#own(new URL(response.headers.get("Location"), endpoint).href);
     this.onCreated(this.url);
     return 0;
   }
@@ -125,11 +134,16 @@ export class TusUpload {
     const { signal } = this.#options;
     const all = { ...this.#options.headers, "Tus-Resumable": VERSION, ...headers };
     let response;
+    const options = { method, headers: all, body, signal, cache: "no-store", redirect: "manual" };
+    this.#own(url);
     try {
-      response = await fetch(url, { method, headers: all, body, signal, cache: "no-store" });
+      response = await fetch(url, options);
     } catch (error) {
       signal?.throwIfAborted();
       throw new TusError(error.message);
+    }
+    if (response.type === "opaqueredirect") {
+      throw new TusError("The server redirects uploads to another address.", 400);
     }
     if (!response.ok) {
       const said = await response.json().catch(() => ({}));

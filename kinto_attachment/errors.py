@@ -285,6 +285,12 @@ class InBatch(Refusal):
     sentence = "Resumable uploads cannot be part of a batch."
 
 
+class OperatorsOnly(Refusal):
+    """Web servers restrict these by their path, which does not show in a batch."""
+
+    sentence = "The heartbeat and metrics cannot be part of a batch."
+
+
 class UnsupportedVersion(Refusal):
     """The client wants another version of tus."""
 

@@ -4,15 +4,21 @@
         --bucket=website --collection=assets --folder=assets
 
 Files get the name that their record has for them; of several records with the same one, all but
-the first get the record's id too, as in "photo-b3c1f0.png". Where a record has an attribute
-"original", the file is decompressed. A file of that name which is already there is replaced,
-unless its content is the right one. What was received is compared with the record's size and
+the first get the record's id too, as in "photo-b3c1f0.png". A name that begins with a dot, or
+that is a device on Windows ("nul.txt"), gets a "_" in front. Where a record has an attribute
+"original", the file is decompressed. What was received is compared with the record's size and
 hash before it gets its name. What is left of an interrupted download, hidden in the folder, is
 continued the next time.
 
-The file ".last_sync" in the folder tells the next run which records it has seen; that one looks
-only at records that have changed since. To have it look at all of them, remove ".last_sync".
-It is left as it was if a file failed. Local files stay when their records are deleted.
+A file is replaced only if an earlier run wrote it as it is. Whatever else has its name stays, and
+counts as a failure, unless its content is the right one already. --replace replaces that, too.
+
+The file ".last_sync" in the folder tells the next run which records it has seen, and what it has
+written; that one looks only at records that have changed since. To have it look at all of them,
+remove ".last_sync", and use --replace. The timestamp in it stays if a file failed. Local files
+stay when their records are deleted.
+
+--auth is for the server of Kinto alone: other servers that records name get no credentials.
 
 The exit status is 0 if all the files are there, 1 if one of them failed, 2 if the command line
 makes no sense, and 130 after Ctrl-C.
@@ -32,21 +38,9 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from errors import Failed, Passing, Stopped, explain, refusal
 from folder import Folder, LastSync, Part
-from transfers import (
-    CHUNK_BYTES,
-    TIMEOUT,
-    Failed,
-    Passing,
-    Share,
-    Stopped,
-    Transfers,
-    explain,
-    options,
-    parse,
-    refusal,
-    run,
-)
+from transfers import CHUNK_BYTES, Share, Transfers, options, parse, run
 from urllib3.exceptions import HTTPError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -58,17 +52,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         *("-f", "--folder"), type=Path, default=Path(), help="Where to (the current folder)."
     )
+    parser.add_argument(
+        "--replace", action="store_true", help="Replace files that no earlier run wrote, too."
+    )
     parsed = parse(parser, arguments)
     transfers = Transfers(parsed, "downloaded")
     try:
         with Folder(parsed.folder) as folder:
-            return _synchronize(transfers, folder)
+            return _synchronize(transfers, folder, parsed.replace)
     except Exception as error:
         print(f"Nothing was downloaded: {explain(error)}", file=sys.stderr)
         return 1
 
 
-def _synchronize(transfers: Transfers, folder: Folder) -> int:
+def _synchronize(transfers: Transfers, folder: Folder, replace: bool) -> int:
     """Bring what has changed since the last run; return the exit status."""
     collection = Collection(transfers)
     last = LastSync(folder, collection.url, collection.user)
@@ -78,16 +75,19 @@ def _synchronize(transfers: Transfers, folder: Folder) -> int:
     listed = None if changes.since is None else [record["id"] for record in changes.records]
     last.timestamp = changes.since
     last.name_files(filenames, listed)
-    # The next run uses the same names, however this one ends.
+    hashes = {last.names[each.record_id]: each.local.sha256 for each in attachments}
+    last.announce(hashes, replace)
+    # The next run uses the same names, and knows what is its own, however this one ends.
     last.save()
     transfers.report.start(sum(attachment.size for attachment in attachments))
     try:
-        transfers.each(attachments, Downloader(transfers, folder, collection, last.names))
+        downloader = Downloader(transfers, folder, collection, last, replace)
+        transfers.each(attachments, downloader)
     finally:
         transfers.report.finish()
     if transfers.report.failed:
         return 1
-    last.save(changes.timestamp)
+    last.complete(changes.timestamp)
     folder.clean()
     return 0
 
@@ -237,17 +237,6 @@ class Collection:
         base = urljoin(f"{self._server}/", self._base_url)
         return f"{base.rstrip('/')}/{location.lstrip('/')}"
 
-    def auth_for(self, url: str) -> Any:
-        """The credentials, for Kinto's own server only."""
-        session = self._transfers.client.session
-        return session.auth if _origin(url) == _origin(self._server) else None
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname, parts.port or default
-
 
 class Downloader:
     """Brings files into the folder."""
@@ -257,12 +246,16 @@ class Downloader:
         transfers: Transfers,
         folder: Folder,
         collection: Collection,
-        names: Mapping[str, str],
+        last: LastSync,
+        replace: bool,
     ) -> None:
+        """``replace`` also what no run has written."""
         self._transfers = transfers
         self._folder = folder
         self._collection = collection
-        self._names = names
+        self._names = last.names
+        self._written = last.written
+        self._replace = replace
 
     def __call__(self, attachment: Attachment) -> None:
         """Download the file if it is not there yet, and report what became of it."""
@@ -284,13 +277,15 @@ class Downloader:
         local = attachment.local
         if self._folder.has(name, local.sha256, local.size):
             return None
+        written = None if self._replace else self._written.get(name, [])
+        self._folder.may_replace(name, written)
         with Part(self._folder, attachment.key) as part:
             try:
                 self._receive_right(attachment, part, name, share)
                 if attachment.plain is None:
-                    part.become(name)
+                    part.become(name, written)
                 else:
-                    self._decompress(attachment.plain, attachment.key, part, name)
+                    self._decompress(attachment.plain, attachment.key, part, name, written)
                     part.remove()
             except Failed:
                 # It will not get better by going on.
@@ -349,15 +344,11 @@ class Downloader:
             etag = part.etag
             if etag is not None:
                 headers["If-Range"] = etag
-        return self._transfers.connections.session.get(
-            url,
-            headers=headers,
-            auth=self._collection.auth_for(url),
-            stream=True,
-            timeout=TIMEOUT,
-        )
+        return self._transfers.connections.get(url, headers)
 
-    def _decompress(self, plain: Plain, key: str, part: Part, name: str) -> None:
+    def _decompress(
+        self, plain: Plain, key: str, part: Part, name: str, written: list[str] | None
+    ) -> None:
         """Decompress ``part`` into the file. Raises ``Failed`` if it is not what it should be."""
         with Part(self._folder, key, "plain") as target:
             target.clear()
@@ -368,10 +359,10 @@ class Downloader:
                     target.append(chunk)
                 if (target.size, target.sha256) != (plain.size, plain.sha256):
                     raise Failed("it does not decompress to what its record says")
+                target.become(name, written)
             except BaseException:
                 target.remove()
                 raise
-            target.become(name)
 
     def _decompressed(self, part: Part) -> Iterator[bytes]:
         """What is in the archive, in chunks of a limited size. Raises ``Failed``."""

@@ -1,7 +1,8 @@
 """The folder that ``download.py`` writes to: nothing outside of it is ever read or written.
 
 A file is received under a hidden name (``Part``), and gets its own when it is whole. What runs
-have to tell each other is in the file ``.last_sync`` (``LastSync``).
+have to tell each other is in the file ``.last_sync`` (``LastSync``): also what they wrote, since
+nothing else is replaced.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import re
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from transfers import CHUNK_BYTES, Failed
+from errors import Failed
+from transfers import CHUNK_BYTES
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -28,7 +30,13 @@ except ImportError:  # Windows
 _LAST_SYNC = ".last_sync"
 # Beside it: a download that is not whole, the ETag that goes with it, and what it decompresses to.
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.(part|etag|plain)")
-_OURS = re.compile(rf"\.last_sync(\.new)?|{_UNFINISHED.pattern}", re.IGNORECASE)
+
+# On Windows these are devices in every folder, whatever their extension.
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
+)
+# What makes "exe.gpj" look like "jpg.exe".
+_BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 # In bytes, as file systems count.
 _LONGEST_NAME = 255
@@ -73,18 +81,34 @@ class Folder:
         if self._lock is not None:
             os.close(self._lock)
 
+    def is_free(self, name: str) -> bool:
+        """Whether nothing of that name is there."""
+        return not os.path.lexists(self._path / name)
+
     def has(self, name: str, sha256: str, size: int) -> bool:
         """Whether there is a file of that name with that content."""
+        return self._sha256(name, size) == sha256
+
+    def may_replace(self, name: str, written: Collection[str] | None) -> None:
+        """Raises ``Failed`` if what is there has none of these hashes. ``None`` allows all."""
+        if written is not None and self._sha256(name) not in written and not self.is_free(name):
+            raise Failed(
+                "what is there was not written by an earlier run, or was changed since; move it "
+                "away, or use --replace"
+            )
+
+    def _sha256(self, name: str, size: int | None = None) -> str | None:
+        """The hash of a file; ``None`` if there is none, or none of that ``size``."""
         try:
             with self.open(name) as stream:
-                if os.fstat(stream.fileno()).st_size != size:
-                    return False
+                if size not in (None, os.fstat(stream.fileno()).st_size):
+                    return None
                 digest = hashlib.sha256()
                 while chunk := stream.read(CHUNK_BYTES):
                     digest.update(chunk)
-                return digest.hexdigest() == sha256
+                return digest.hexdigest()
         except OSError:
-            return False
+            return None
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading. Raises ``OSError``, also if it is not a regular file."""
@@ -106,9 +130,20 @@ class Folder:
                 flags |= os.O_EXCL
         return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
 
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a file another name. It replaces the one that has it."""
-        (self._path / name).replace(self._path / new_name)
+    def rename(self, name: str, new_name: str, written: Collection[str] | None = None) -> None:
+        """Give a file another name. It replaces what has it, as far as ``may_replace()`` allows.
+
+        Raises ``Failed`` if it does not.
+        """
+        path, new_path = self._path / name, self._path / new_name
+        if written is not None and self.is_free(new_name):
+            # Not over what somebody else makes at this moment, where the file system can do so.
+            with contextlib.suppress(OSError):
+                os.link(path, new_path)
+                path.unlink()
+                return
+        self.may_replace(new_name, written)
+        path.replace(new_path)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -176,11 +211,14 @@ class Part:
         self._digest = hashlib.sha256()
         self.is_resumed = False
 
-    def become(self, name: str) -> None:
-        """Make the file durable, and give it its name."""
+    def become(self, name: str, written: Collection[str] | None) -> None:
+        """Make the file durable, and give it its name.
+
+        Raises ``Failed`` if something has the name that ``may_replace()`` does not allow.
+        """
         os.fsync(self.stream.fileno())
         self.stream.close()
-        self._folder.rename(self._name, name)
+        self._folder.rename(self._name, name, written)
         self._folder.remove(self._etag_name)
 
     def remove(self) -> None:
@@ -202,7 +240,8 @@ class LastSync:
     """What earlier runs have left in ``.last_sync`` about a collection.
 
     ``timestamp`` is the collection's when all its files were there, ``None`` if they never were.
-    ``names`` has the local name of each record's file.
+    ``names`` has the local name of each record's file, ``written`` the hashes of what runs have
+    written under a name, or were about to write when they ended.
     """
 
     def __init__(self, folder: Folder, collection_url: str, user: str) -> None:
@@ -214,6 +253,7 @@ class LastSync:
         own = self._collections.pop(collection_url, {})
         self.timestamp = own.get("timestamp") if own.get("user") == user else None
         self.names: dict[str, str] = own.get("names", {})
+        self.written: dict[str, list[str]] = own.get("written", {})
 
     def name_files(self, filenames: Mapping[str, Any], listed: Iterable[str] | None) -> None:
         """Choose a local name for each record's file, from its ``filename``.
@@ -230,10 +270,41 @@ class LastSync:
             taken += other["names"].values()
         self.names = {**kept, **local_names(filenames, held, taken)}
 
-    def save(self, timestamp: str | None = None) -> None:
-        """Write the names, and a new timestamp if there is one."""
-        self.timestamp = timestamp or self.timestamp
-        own = {"user": self._user, "timestamp": self.timestamp, "names": self.names}
+    def announce(self, hashes: Mapping[str, str], replace: bool) -> None:
+        """Note that files with these ``hashes`` are going to be written, by their names.
+
+        What no run wrote stays somebody else's, unless it is to ``replace`` it.
+        """
+        for other in self._collections.values():
+            # What another collection has written here, and given up.
+            for name in hashes.keys() & other.get("written", {}).keys():
+                both = (*self.written.get(name, []), *other["written"][name])
+                self.written[name] = list(dict.fromkeys(both))
+        for name, sha256 in hashes.items():
+            if self._folder.is_free(name):
+                self.written[name] = [sha256]
+            elif name in self.written or replace:
+                others = (each for each in self.written.get(name, []) if each != sha256)
+                self.written[name] = [*others, sha256]
+
+    def complete(self, timestamp: str) -> None:
+        """All files are there: write that timestamp, and forget what there was before."""
+        self.timestamp = timestamp
+        self.written = {
+            name: hashes[-1:]
+            for name, hashes in self.written.items()
+            if not self._folder.is_free(name)
+        }
+        self.save()
+
+    def save(self) -> None:
+        """Write it for the next run."""
+        own = {
+            "user": self._user,
+            "timestamp": self.timestamp,
+            "names": self.names,
+            "written": self.written,
+        }
         content = json.dumps({**self._collections, self._url: own}, indent=1, sort_keys=True)
         part = f"{_LAST_SYNC}.new"
         self._folder.remove(part)
@@ -257,9 +328,11 @@ class LastSync:
 def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("names"), dict):
         return False
-    timestamp = entry.get("timestamp")
+    timestamp, written = entry.get("timestamp"), entry.get("written", {})
     is_timestamp = timestamp is None or (isinstance(timestamp, str) and timestamp.isdecimal())
-    return is_timestamp and all(isinstance(name, str) for name in entry["names"].values())
+    is_written = isinstance(written, dict) and all(isinstance(x, list) for x in written.values())
+    has_names = all(isinstance(name, str) for name in entry["names"].values())
+    return is_timestamp and is_written and has_names
 
 
 def local_names(
@@ -293,13 +366,14 @@ def safe_name(filename: Any) -> str:
     """``filename`` as a file in the folder can be called; ``""`` if nothing is left of it."""
     if not isinstance(filename, str):
         return ""
-    name = re.split(r"[/\\]", filename)[-1]
+    name = _BIDIRECTIONAL.sub("", re.split(r"[/\\]", filename)[-1])
     name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
     # Half of a surrogate pair cannot be written.
     name = _NOT_IN_NAMES.sub("_", name.encode(errors="replace").decode()).strip()
     if name in ("", ".", ".."):
         return ""
-    if _OURS.fullmatch(name):
+    # What is hidden is somebody's configuration, or ours.
+    if name.startswith(".") or _DEVICE.fullmatch(name):
         name = f"_{name}"
     stem, extension = _split(name)
     return _fitting(stem, extension)
@@ -309,7 +383,7 @@ def _candidates(record_id: str, filename: Any) -> Iterator[str]:
     """Names for a file: its own, one with the record's id, and more if both are taken."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", record_id):
         record_id = hashlib.sha256(record_id.encode(errors="replace")).hexdigest()
-    name = safe_name(filename) or record_id
+    name = safe_name(filename) or safe_name(record_id)
     yield name
     stem, extension = _split(name)
     yield _fitting(stem, f"-{record_id}{extension}")

@@ -1,4 +1,5 @@
-"""Uploads that go on where they were interrupted, for ``upload.py``: with tuspy, a client of tus.
+"""Uploads that go on where they were interrupted, for ``upload.py``: a client of tus 1.0.0
+(https://tus.io/protocols/resumable-upload).
 
 Where an upload is, is kept in a small file in ``$XDG_STATE_HOME/kinto-attachment`` (else
 ``~/.local/state/kinto-attachment``) until it is done: the next run finds it there.
@@ -8,17 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import json
 import os
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+from urllib.parse import urljoin
 
 import requests
-from transfers import Failed, Passing, Transfers, refusal
-from tusclient.client import TusClient
-from tusclient.exceptions import TusCommunicationError
+from errors import Failed, refusal
+from transfers import Transfers
 
 # What is held in memory for each file.
 _CHUNK_BYTES = 16 * 1024 * 1024
@@ -73,73 +74,91 @@ class ResumableUpload:
         ``metadata`` is tus's, with the file's ``sha256``; ``name`` is what the user calls it."""
         self._transfers = transfers
         self._addresses = Addresses()
+        self._endpoint = endpoint
         self._stream = stream
+        self._size = stream.seek(0, os.SEEK_END)
+        self._headers = {**headers, "Tus-Resumable": "1.0.0"}
         self._metadata = metadata
         self._name = name
         what = json.dumps([endpoint, headers, metadata], sort_keys=True)
         self._key = hashlib.sha256(what.encode()).hexdigest()
-        authorized = requests.Request("GET", endpoint, auth=transfers.client.session.auth)
-        authorization = authorized.prepare().headers.get("Authorization")
-        if authorization is not None:
-            headers = {**headers, "Authorization": authorization}
-        self._client = TusClient(endpoint, headers=headers)
 
     def send(self, sent: Callable[[int], None]) -> None:
         """Send what the server does not have yet; ``sent`` is told how much it has.
 
-        Raises what a plain upload would, ``Passing`` and ``Failed``.
+        Raises what a plain upload would, and ``Failed`` if the server wants it elsewhere.
         """
-        uploader = self._transfers.retrying(self._uploader, self._name)
-        size = uploader.get_file_size()
-        failed = False
+        url, offset = self._transfers.retrying(self._begin, self._name)
+        is_known = True
 
         def chunk() -> None:
-            nonlocal failed
-            try:
-                if failed:
-                    uploader.offset = uploader.get_offset()
-                failed = True
-                if uploader.offset < size:
-                    uploader.upload_chunk()
-                failed = False
-            except TusCommunicationError as error:
-                raise self._refusal(error) from error
+            nonlocal offset, is_known
+            if not is_known:
+                offset = _offset(self._ask("HEAD", url))
+            is_known = False
+            if offset < self._size:
+                offset = self._append(url, offset)
+            is_known = True
 
-        sent(uploader.offset)
-        while uploader.offset < size:
+        sent(offset)
+        while offset < self._size:
             self._transfers.retrying(chunk, self._name)
-            sent(uploader.offset)
+            sent(offset)
         self._addresses.drop(self._key)
 
-    def _uploader(self) -> Any:
-        """Find the upload that an earlier run has begun, or begin one."""
-        options = {
-            "file_stream": self._stream,
-            "chunk_size": _CHUNK_BYTES,
-            "metadata": self._metadata,
-        }
+    def _begin(self) -> tuple[str, int]:
+        """Find the upload that an earlier run has begun, or begin one: its URL and offset."""
         url = self._addresses.get(self._key)
         if url is not None:
-            try:
-                return self._client.uploader(url=url, **options)
-            except TusCommunicationError as error:
-                if error.status_code not in (401, 403, 404, 410):
-                    raise self._refusal(error) from error
-                # It has expired, or was somebody else's.
-                self._addresses.drop(self._key)
-        uploader = self._client.uploader(**options)
-        try:
-            uploader.set_url(uploader.create_url())
-        except TusCommunicationError as error:
-            raise self._refusal(error) from error
-        self._addresses.put(self._key, uploader.url)
-        return uploader
+            response = self._request("HEAD", url)
+            if response.ok:
+                return url, _offset(response)
+            if response.status_code not in (401, 403, 404, 410):
+                raise self._refusal(response)
+            # It has expired, or was somebody else's.
+            self._addresses.drop(self._key)
+        pairs = [
+            f"{key} {b64encode(value.encode()).decode()}" for key, value in self._metadata.items()
+        ]
+        headers = {"Upload-Length": str(self._size), "Upload-Metadata": ",".join(pairs)}
+        created = self._ask("POST", self._endpoint, headers)
+        url = urljoin(self._endpoint, created.headers.get("Location", ""))
+        self._addresses.put(self._key, url)
+        return url, 0
 
-    def _refusal(self, error: TusCommunicationError) -> Exception:
+    def _append(self, url: str, offset: int) -> int:
+        """Send a chunk, and return where the next one begins."""
+        self._stream.seek(offset)
+        headers = {
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Offset": str(offset),
+        }
+        return _offset(self._ask("PATCH", url, headers, self._stream.read(_CHUNK_BYTES)))
+
+    def _ask(
+        self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> requests.Response:
+        """Raises what a plain upload would if the server refuses."""
+        response = self._request(method, url, headers, body)
+        if not response.ok:
+            raise self._refusal(response)
+        return response
+
+    def _request(
+        self, method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> requests.Response:
+        """Raises ``Failed`` if ``url``, which the server has chosen, is not below its origin."""
+        try:
+            return self._transfers.connections.request(
+                method, url, headers={**self._headers, **(headers or {})}, data=body
+            )
+        except Failed:
+            self._addresses.drop(self._key)
+            raise
+
+    def _refusal(self, response: requests.Response) -> Exception:
         """The same as the script knows it."""
-        status = error.status_code
-        if status is None:
-            return Passing(str(error))
+        status = response.status_code
         if status not in (401, 403, 408, 409, 423, 429) and status < 500:
             # It would be refused again.
             self._addresses.drop(self._key)
@@ -147,8 +166,11 @@ class ResumableUpload:
             return Failed("the server has received something else; try again")
         if status == 410:
             return Failed("the upload has expired; try again")
-        response = requests.Response()
-        response.status_code = status
-        response.reason = http.client.responses.get(status, "")
-        response._content = error.response_content or b""
         return refusal(response)
+
+
+def _offset(response: requests.Response) -> int:
+    value = response.headers.get("Upload-Offset", "")
+    if not value.isdecimal():
+        raise Failed("the server does not say how much of it has arrived")
+    return int(value)

@@ -6,49 +6,37 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import queue
 import random
 import re
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+from connections import Connections, KintoSession, origin
+from errors import Failed, Passing, Stopped, explain, logger, shown, status_of
 from kinto_http import Client, cli_utils
-from kinto_http.constants import USER_AGENT
-from kinto_http.exceptions import BackoffException, KintoException
+from kinto_http.exceptions import BackoffException
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 CHUNK_BYTES = 256 * 1024
-# Seconds to connect, and seconds in which nothing comes. A server that has just received a large
-# file needs a while to store it.
-TIMEOUT = (10, 300)
 
 _SERVER = "http://localhost:8888/v1"
+_AUTH_VARIABLE = "KINTO_AUTH"
 _KINTO_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 _LONGEST_PAUSE = 30.0
 _INTERRUPTION_SECONDS = 2.0
-
-logger = logging.getLogger("kinto_http")
-
-
-class Failed(Exception):
-    """A file cannot be transferred; the message tells the user why."""
-
-
-class Passing(Exception):
-    """A transfer went wrong in a way that may pass: it is tried again."""
-
-
-class Stopped(Exception):
-    """The user does not want to wait any longer."""
 
 
 def options(documentation: str) -> argparse.ArgumentParser:
@@ -56,12 +44,17 @@ def options(documentation: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=documentation,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="What fails in passing (a busy server, a broken connection) is tried again: 5 "
-        "times,\nunless --retry says otherwise, after longer and longer pauses, or when the "
-        "server says.",
+        epilog="Whoever uses the same machine can read a command line, and --auth in it. So the "
+        "credentials\nmay also stand in a file (--auth-file), or in the environment variable "
+        f"{_AUTH_VARIABLE}.\n\nWhat fails in passing (a busy server, a broken connection) is "
+        "tried again: 5 times,\nunless --retry says otherwise, after longer and longer pauses, or "
+        "when the server says.",
     )
     cli_utils.add_parser_options(
         parser, default_server=_SERVER, default_bucket="default", default_retry=5
+    )
+    parser.add_argument(
+        "--auth-file", type=Path, metavar="FILE", help="A file that has what --auth would have."
     )
     parser.add_argument(
         *("-j", "--jobs"), type=_positive, default=4, metavar="N", help="Files at a time (4)."
@@ -79,8 +72,29 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argpa
         # kinto-http would make another one of it.
         if not _KINTO_ID.fullmatch(value):
             parser.error(f"{value!r} cannot be the name of a {name}")
+    try:
+        origin(parsed.server)
+    except Failed as error:
+        parser.error(f"--server: {shown(str(error))}; credentials belong to --auth-file")
+    if parsed.auth is None:
+        _read_auth(parser, parsed)
     cli_utils.setup_logger(logger, parsed)
     return parsed
+
+
+def _read_auth(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Take the credentials from the file or the environment, if they are there."""
+    source = _AUTH_VARIABLE if parsed.auth_file is None else str(parsed.auth_file)
+    try:
+        auth = os.environ.get(source) if parsed.auth_file is None else parsed.auth_file.read_text()
+    except (OSError, ValueError) as error:
+        parser.error(f"--auth-file: {explain(error)}")
+    if auth is None:
+        return
+    auth = auth.strip("\r\n")
+    if not auth.isprintable() or not re.search("[: ]", auth):
+        parser.error(f"{source}: that is neither user:password nor an Authorization header")
+    cli_utils.AuthAction([], "auth")(parser, parsed, auth)
 
 
 def _positive(text: str) -> int:
@@ -89,24 +103,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-class Connections(threading.local):
-    """A session for each thread: those of requests are not made to be shared."""
-
-    def __init__(self) -> None:
-        self.session = requests.Session()
-        self.session.headers["User-Agent"] = USER_AGENT
-
-
 class Transfers:
     """One run of a script: its client, its patience, and its report."""
 
     def __init__(self, arguments: argparse.Namespace, verb: str) -> None:
         """``verb`` is what became of a file that was transferred: ``"uploaded"``."""
-        self.client: Client = cli_utils.create_client_from_args(arguments)
-        self.client.session.timeout = TIMEOUT
+        self.connections = Connections(arguments.server, arguments.auth)
         # kinto-http neither waits between its retries nor retries when a connection breaks.
-        self.client.session.nb_retry = 0
-        self.connections = Connections()
+        self.client = Client(
+            session=KintoSession(self.connections, arguments.server),
+            bucket=arguments.bucket,
+            collection=arguments.collection,
+        )
         self.report = Report(verb, arguments.verbosity)
         self.stop = threading.Event()
         self._jobs = arguments.jobs
@@ -285,6 +293,8 @@ def run(main: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show is no reason to stop.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # kinto-http warns of what the server writes in the header Alert.
+    warnings.showwarning = _warn
     try:
         return main()
     except KeyboardInterrupt:
@@ -292,60 +302,8 @@ def run(main: Callable[[], int]) -> int:
         return 130
 
 
-def refusal(response: requests.Response) -> KintoException:
-    """What kinto-http would raise for that response."""
-    error = KintoException(response.reason)
-    error.request = response.request
-    error.response = response
-    return error
-
-
-def status_of(error: Exception) -> int | None:
-    """The HTTP status that ``error`` stands for, if any."""
-    response = getattr(error, "response", None)
-    return None if response is None else response.status_code
-
-
-def explain(error: Exception) -> str:
-    """A sentence about ``error`` for the user."""
-    logger.debug("Details:", exc_info=error)
-    response = getattr(error, "response", None)
-    if response is not None:
-        text = f"the server answered {response.status_code}, {_message(response)}"
-    elif isinstance(error, requests.exceptions.InvalidJSONError):
-        text = "the answer is not JSON: is that the URL of a Kinto server"
-    elif isinstance(error, (requests.RequestException, Passing)):
-        text = f"connection failed, {_innermost(error)}"
-    elif isinstance(error, OSError):
-        text = error.strerror or str(error)
-    else:
-        text = str(error) or type(error).__name__
-    return f"{shown(text).rstrip('.')}."
-
-
-def shown(text: str) -> str:
-    """``text`` without anything that a terminal could take for a command."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def _message(response: requests.Response) -> str:
-    """What the server says about an error, in Kinto's words or in those of HTTP."""
-    try:
-        message = response.json()["message"]
-    except (ValueError, TypeError, LookupError):
-        message = None
-    return str(message or response.reason or "without a reason")
-
-
-def _innermost(error: BaseException) -> str:
-    """What the library at the very bottom said: those above wrap it in their own types."""
-    while True:
-        cause = error.__cause__ or error.__context__
-        if cause is None:
-            return str(getattr(error, "strerror", None) or error or type(error).__name__)
-        error = cause
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(shown(str(message)), file=sys.stderr)
 
 
 _PASSING = (

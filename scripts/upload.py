@@ -25,6 +25,7 @@ import hashlib
 import json
 import mimetypes
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -35,26 +36,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
+from errors import Failed, Stopped, explain, refusal, status_of
 from kinto_http.exceptions import KintoException
 from resumable import ResumableUpload
-from transfers import (
-    CHUNK_BYTES,
-    TIMEOUT,
-    Failed,
-    Share,
-    Stopped,
-    Transfers,
-    explain,
-    options,
-    parse,
-    refusal,
-    run,
-    status_of,
-)
+from transfers import CHUNK_BYTES, Share, Transfers, options, parse, run
 from urllib3.fields import RequestField
 
 _COMPRESSION = 6
+# What forms make of a line break or a quotation mark in a filename.
+_LOOKS_ENCODED = re.compile("%(0A|0D|22)", re.IGNORECASE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -310,19 +302,13 @@ class Uploader:
 
     def _post(self, file: LocalFile, form: Form, headers: dict[str, str]) -> dict[str, Any]:
         """Send the form, and return the ``attachment`` that the record has now."""
-        kinto = self._client.session
         # Not through kinto-http, which would hold the whole file in memory.
-        response = self._transfers.connections.session.post(
+        response = self._transfers.connections.request(
+            "POST",
             self._endpoint(file),
             data=form,
             headers={**headers, "Content-Type": form.content_type},
-            auth=kinto.auth,
-            timeout=TIMEOUT,
-            allow_redirects=False,
         )
-        if response.is_redirect:
-            elsewhere = response.headers["Location"]
-            raise Failed(f"the server redirects to {elsewhere}; change --server accordingly")
         if response.status_code == 404:
             raise Failed("the collection does not exist, and you may not create it")
         if not response.ok:
@@ -351,6 +337,10 @@ class Form:
             head += f"--{boundary}\r\n{data.render_headers()}{json.dumps(attributes)}\r\n"
         attachment = RequestField("attachment", b"", content.filename)
         attachment.make_multipart(content_type=content.mimetype)
+        if _LOOKS_ENCODED.search(content.filename):
+            # Of the plain parameter, a server could not know whether we have encoded something.
+            filename = f"filename*=utf-8''{quote(content.filename, safe='')}"
+            attachment.headers["Content-Disposition"] = f'form-data; name="attachment"; {filename}'
         head += f"--{boundary}\r\n{attachment.render_headers()}"
         self._head = head.encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()

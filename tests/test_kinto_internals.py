@@ -750,8 +750,9 @@ def test_a_request_goes_on_in_another_transaction_with_the_same_hooks(app):
 
 @assumed(
     "the transaction of a batch",
-    by="database/transactions.py",
-    why="the transaction of a batch is not ended for one of its requests",
+    by=("database/transactions.py", "views/heartbeat.py"),
+    why="the transaction of a batch is not ended for one of its requests, and operators' requests"
+    " are refused in one",
 )
 def test_the_requests_of_a_batch_have_a_parent(app):
     """Each of them has the batch's request as ``parent``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kinto_attachment.views import attachment, default_bucket, files
+from kinto_attachment.views import attachment, default_bucket, files, heartbeat
 
 
 def register(config: Any) -> None:
@@ -13,3 +13,4 @@ def register(config: Any) -> None:
     default_bucket.register(config)
     attachment.register(config)
     files.register(config)
+    heartbeat.register(config)

@@ -1,17 +1,34 @@
-"""The check of ``__heartbeat__``: whether files can be stored."""
+"""The check of ``__heartbeat__``: whether files can be stored, and who may not ask for it."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from pyramid.events import ContextFound
 from pyramid.settings import asbool
 
+from kinto_attachment.errors import OperatorsOnly, answered
 from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
 _CONTENT = b"Heartbeat of kinto-attachment."
+# Kinto's heartbeat, and the metrics of its plugin prometheus.
+_OPERATORS_ROUTES = ("heartbeat", "prometheus_metrics")
+
+
+def register(config: Any) -> None:
+    """Keep operators' endpoints out of batches: each heartbeat writes a file."""
+    config.add_subscriber(_refuse_in_batch, ContextFound)
+
+
+@answered()
+def _refuse_in_batch(event: Any) -> None:
+    request = event.request
+    is_in_batch = getattr(request, "parent", None) is not None
+    if is_in_batch and request.matched_route and request.matched_route.name in _OPERATORS_ROUTES:
+        raise OperatorsOnly()
 
 
 def heartbeat(request: Any) -> bool:

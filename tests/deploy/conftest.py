@@ -36,13 +36,15 @@ class Site:
         arguments = {"auth": self.auth, **arguments}
         return requests.request(method, f"{self.url}/v1/{path}", timeout=60, **arguments)
 
-    def upload(self, body: bytes | Body, record: str = "r", **arguments: Any) -> requests.Response:
-        """Attach a file to a record of the collection ``c``."""
+    def upload(
+        self, body: bytes | Body, record: str = "r", client: str = "127.0.0.1", **arguments: Any
+    ) -> requests.Response:
+        """Attach a file to a record of the collection ``c``. ``client`` is its address."""
         return self.request(
             "POST",
             attachment(record),
             data=body,
-            headers={"Content-Type": CONTENT_TYPE},
+            headers={"Content-Type": CONTENT_TYPE, "X-Test-Client": client},
             **arguments,
         )
 
@@ -53,18 +55,22 @@ class Site:
         location: str = answer.json()["location"]
         return location
 
-    def start_upload(self, size: int, record: str = "r") -> socket.socket:
-        """Send the start of an upload of ``size`` bytes: 1 MiB, and no more for now."""
+    def start_upload(
+        self, size: int, record: str = "r", client: str = "127.0.0.1", first: int = MIB
+    ) -> socket.socket:
+        """Send the start of an upload of ``size`` bytes: ``first``, and no more for now.
+        ``client`` is its address."""
         connection = socket.create_connection(("127.0.0.1", self.installation.port), timeout=30)
         lines = [
             f"POST /v1/{attachment(record)} HTTP/1.1",
             f"Host: 127.0.0.1:{self.installation.port}",
             f"Authorization: Basic {b64encode(':'.join(self.auth).encode()).decode()}",
             "Origin: https://example.org",
+            f"X-Test-Client: {client}",
             f"Content-Type: {CONTENT_TYPE}",
             f"Content-Length: {len(HEAD) + size + len(TAIL)}",
         ]
-        connection.sendall("\r\n".join([*lines, "", ""]).encode() + HEAD + b"x" * MIB)
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + HEAD + b"x" * first)
         return connection
 
 

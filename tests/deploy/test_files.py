@@ -46,6 +46,26 @@ def test_chromium_shows_a_pdf(site):
     assert "sandbox" not in headers["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize("site", ["s3"], indirect=True)
+def test_what_is_sent_as_html_is_in_the_sandbox_whatever_its_name(site):
+    location = f"{site.url}/files/b/c/page.pdf"
+    # As an earlier version, or another program, has stored it.
+    site.installation.put_object("b/c/page.pdf", b"<script>alert(1)</script>", "text/html")
+    headers = get(location).headers
+
+    assert headers["Content-Type"] == "text/html"
+    assert headers["Content-Security-Policy"].endswith("; sandbox")
+
+
+def test_a_web_page_of_another_host_may_read_it(location):
+    answer = get(location, headers={"Origin": "https://example.org"})
+
+    # One header: browsers refuse two, and requests shows both in one.
+    assert answer.raw.headers.getlist("Access-Control-Allow-Origin") == ["*"]
+    assert answer.raw.headers.getlist("X-Content-Type-Options") == ["nosniff"]
+    assert len(answer.raw.headers.getlist("Content-Security-Policy")) == 1
+
+
 def test_a_part_of_a_file_can_be_read(location):
     answer = get(location, headers={"Range": "bytes=2-8"})
 

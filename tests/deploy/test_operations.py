@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import requests
 from docutils.core import publish_doctree
-from requests.adapters import HTTPAdapter
 
 from tests.deploy.conftest import Body
 from tests.support.deploy.installation import DEPLOY
@@ -22,17 +21,10 @@ README = (DEPLOY / "README.rst").read_text()
 on_the_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
 
 
-class FromElsewhere(HTTPAdapter):
-    """Sends requests from another address than 127.0.0.1."""
-
-    def init_poolmanager(self, *arguments, **options):
-        super().init_poolmanager(*arguments, source_address=("127.0.0.2", 0), **options)
-
-
 @pytest.fixture
 def from_elsewhere():
     with requests.Session() as session:
-        session.mount("http://", FromElsewhere())
+        session.headers["X-Test-Client"] = "192.0.2.1"
         yield session
 
 
@@ -55,6 +47,79 @@ def test_each_node_has_metrics_of_its_own(site):
 def test_strangers_see_neither(site, from_elsewhere, path):
     assert from_elsewhere.get(f"{site.url}/v1/", timeout=60).status_code == 200
     assert from_elsewhere.get(f"{site.url}/v1/{path}", timeout=60).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/__heartbeat__", "/__metrics__", "/__metrics__/", "/__heart%62eat__"]
+)
+def test_strangers_see_neither_in_a_batch(site, from_elsewhere, path):
+    batch = {"requests": [{"path": path}, {"path": "/"}]}
+    answer = from_elsewhere.post(f"{site.url}/v1/batch", json=batch, timeout=60)
+
+    assert [each["status"] for each in answer.json()["responses"]] == [400, 200]
+    assert "kinto_request" not in answer.text
+
+
+def test_metrics_do_not_grow_with_the_records(site):
+    for number in range(4):
+        record = {"data": {"id": f"metric-{number}"}}
+        site.request("POST", "buckets/b/collections/c/records", json=record).raise_for_status()
+        site.request("GET", f"buckets/b/collections/c/records/metric-{number}").raise_for_status()
+
+    for port in site.installation.nodes:
+        metrics = requests.get(f"http://127.0.0.1:{port}/v1/__metrics__", timeout=60).text
+        assert 'collection_id="c"' in metrics
+        assert "metric-" not in metrics
+        assert "record_id" not in metrics
+
+
+def test_a_restart_of_postgresql_is_over_when_it_is_over(site):
+    def ask():
+        return [site.request("GET", "buckets/b/collections/c").status_code for _ in range(8)]
+
+    assert ask() == [200] * 8
+    site.installation.disconnect()
+
+    assert ask() == [200] * 8
+    assert site.upload(Body(1), "after-the-restart").status_code == 201
+
+
+@on_the_disk
+def test_a_node_with_a_wrong_setting_does_not_start_and_the_other_goes_on(site):
+    installation = site.installation
+    ini = installation.root / "etc/kinto/kinto.ini"
+    right = ini.read_text()
+    port = installation.nodes[0]
+    node = installation.node(port)
+    node.stop()
+    try:
+        for wrong, sentence in (
+            ("kinto.attachment.max_size_bytes = many", "max_size_bytes"),
+            ("kinto.attachment.base_path = /proc/files", '"attachments": ?false|base_path'),
+        ):
+            name = wrong.split(" = ")[0]
+            ini.write_text(re.sub(rf"(?m)^{name} = .*$", wrong, right))
+            with pytest.raises(RuntimeError, match=sentence):
+                node.start()
+            with pytest.raises(requests.ConnectionError):
+                requests.get(f"http://127.0.0.1:{port}/v1/", timeout=5)
+            assert site.upload(Body(1), "with-one-node").status_code in (200, 201)
+    finally:
+        ini.write_text(right)
+        node.start()
+        installation.wait_for(port)
+
+
+@on_the_disk
+def test_a_node_that_is_started_answers(site):
+    installation = site.installation
+    port = installation.nodes[0]
+    installation.node(port).stop()
+    installation.node(port).start()
+    installation.node(port).wait_until_ready()
+
+    answer = requests.get(f"http://127.0.0.1:{port}/v1/__heartbeat__", timeout=5)
+    assert answer.status_code == 200
 
 
 def test_nodes_take_turns_and_both_logs_name_the_request(site):
@@ -125,6 +190,24 @@ def test_systemd_understands_the_units(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not there")
+@pytest.mark.parametrize(
+    "path", sorted((DEPLOY / "etc/systemd/system").glob("*.service")), ids=lambda path: path.name
+)
+def test_the_units_have_no_right_that_they_do_not_need(tmp_path, path):
+    # A template has to have an instance.
+    unit = tmp_path / path.name.replace("@", "@8001")
+    unit.write_text(path.read_text().replace("/opt/kinto/bin/", "/bin/true "))
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(unit)],
+        capture_output=True,
+        text=True,
+    )
+
+    # 1.5 of 10.
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_readme_is_valid():
     publish_doctree(README, settings_overrides={"halt_level": 2, "report_level": 2})
 
@@ -143,7 +226,8 @@ def test_cron_runs_what_the_timers_run(tmp_path, name):
     units = DEPLOY / "etc/systemd/system"
     command = Unit(units, f"kinto-attachment-{name}.service", tmp_path).service["ExecStart"]
 
-    assert re.search(rf"^    [0-9* ]+  {re.escape(command)}$", README, re.MULTILINE)
+    as_kinto = re.escape(f"kinto  set -a; . /etc/kinto/kinto.env; {command}")
+    assert re.search(rf"^    [0-9* ]+  {as_kinto}$", README, re.MULTILINE)
 
 
 def _shown(path: Path) -> str:

@@ -24,6 +24,7 @@ BLOCKS = [block for block in blocks(DEPLOY / "README.rst") if not block.language
 (PACKAGES, DATABASE, START, ON_S3) = (
     block.text for block in BLOCKS if block.section == "Set it up"
 )
+PASSWORD = "a password of one's own"
 
 NOTED = ("apt-get", "chown", "nginx", "systemctl", "useradd", "weed")
 NOTE = '#!/bin/sh\necho "$(basename "$0") $*" >> "$NOTES"\n'
@@ -32,6 +33,7 @@ IMITATED = {
     "su": '#!/bin/sh\n# postgres -c COMMAND\nexec sh -c "$3"\n',
     "systemd-run": """#!/bin/sh
 while :; do
+    echo "systemd-run $*" >> "$NOTES"
     case $1 in
         -p) set -a; . "${2#EnvironmentFile=}"; shift 2 ;;
         --*) shift ;;
@@ -58,7 +60,7 @@ class Machine:
 
     def type(self, commands: str, stdin: str = "") -> str:
         """Type it in a checkout. Returns what it printed; it has to succeed."""
-        commands = re.sub(r"(?<!\w)/(?=(etc|opt)/)", f"{self.root}/", commands)
+        commands = re.sub(r"(?<!\w)/(?=(etc|opt)\b)", f"{self.root}/", commands)
         path = [self.root / "bin", self.server.programs, PROGRAMS, os.environ["PATH"]]
         given = {
             "PATH": os.pathsep.join(map(str, path)),
@@ -105,14 +107,16 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def test_what_stands_there_sets_it_up(machine):
     machine.type(PACKAGES)
-    machine.type(DATABASE, stdin="the password\nthe password\n")
+    machine.type(DATABASE)
     environment = machine.root / "etc/kinto/kinto.env"
-    url = f"postgresql://kinto@/kinto?host={machine.server.directory}"
-    changed = environment.read_text().replace("postgresql://kinto:change-me@127.0.0.1/kinto", url)
+    assert stat.S_IMODE(environment.stat().st_mode) == 0o640
+    assert machine.asked("chown") == [f"root:kinto {environment}"]
+    sockets = "host=/var/run/postgresql"
+    assert sockets in environment.read_text()
+    changed = environment.read_text().replace(sockets, f"host={machine.server.directory}")
     environment.write_text(changed.replace("/etc/", f"{machine.root}/etc/"))
-    machine.type(START)
+    machine.type(START, stdin=f"{PASSWORD}\n{PASSWORD}\n")
 
-    assert stat.S_IMODE(environment.stat().st_mode) == 0o600
     assert "--system kinto" in machine.asked("useradd")
     # The database has the time zone that Kinto wants, its tables, and the admin.
     with machine.server.connect("kinto") as connection, connection.cursor() as cursor:
@@ -128,10 +132,29 @@ def test_what_stands_there_sets_it_up(machine):
     assert "kinto@.service" in units
 
 
+def test_no_secret_is_on_a_command_line_or_the_same_everywhere(machine):
+    assert PASSWORD not in "\n".join(machine.asked("systemd-run"))
+    for path in [DEPLOY / "README.rst", *(DEPLOY / "etc").rglob("*")]:
+        assert path.is_dir() or b"change-me" not in path.read_bytes()
+
+
+def test_a_newer_version_overwrites_nothing(machine):
+    changed = [machine.root / f"etc/kinto/{name}" for name in ("kinto.env", "kinto.ini")]
+    for path in changed:
+        path.write_text(f"{path.read_text()}# Mine.\n")
+    added = machine.root / "etc/kinto/heartbeat.py"
+    added.unlink()
+    (secrets,) = re.findall(r"^cp .*\ndeploy/make-secrets .*$", PACKAGES, re.MULTILINE)
+    machine.type(secrets)
+
+    assert all(path.read_text().endswith("# Mine.\n") for path in changed)
+    assert added.exists()
+
+
 def test_what_stands_there_gives_it_a_store(machine):
     commands = ON_S3.replace("/opt/kinto/bin/weed", "weed")
 
-    machine.type("cp --recursive deploy/etc/. /etc/")
+    machine.type("cp --recursive deploy/etc/. /etc/ && deploy/make-secrets /etc")
     machine.type(f"test -e /opt/kinto/bin || python3 -m venv /opt/kinto\n{commands}")
 
     assert machine.asked("systemctl")[-1] == "enable --now seaweedfs"
@@ -142,5 +165,8 @@ def test_what_stands_there_gives_it_a_store(machine):
 def test_every_command_has_a_test():
     sections = [block.section for block in BLOCKS]
 
-    # The others are a picture, and a crontab (test_operations.py).
-    assert sections == ["A production set-up", *4 * ["Set it up"], "What runs by the clock"]
+    # The others are a picture, a restart (test_restarts.py), and a crontab (test_operations.py).
+    assert sections == [
+        *("A production set-up", *4 * ["Set it up"]),
+        *("How uploads go", "What runs by the clock"),
+    ]

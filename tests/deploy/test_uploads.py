@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from base64 import b64encode
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from select import select
 
 import pytest
 import requests
 
 from tests.deploy.conftest import MIB, Body, answer_on, attachment
+
+on_the_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
 
 
 def sha256(size: int) -> str:
@@ -118,7 +122,7 @@ def test_what_is_no_upload_may_not_be_as_large(site):
 
 def test_one_client_cannot_take_all_threads(site):
     with ExitStack() as stack:
-        for number in range(8):
+        for number in range(6):
             stack.enter_context(site.start_upload(2 * MIB, f"parallel-{number}"))
         refused = site.upload(Body(1), "parallel")
         answer = site.request("GET", "buckets/b/collections/c")
@@ -126,3 +130,75 @@ def test_one_client_cannot_take_all_threads(site):
     assert (refused.status_code, refused.json()["errno"]) == (503, 201)
     assert refused.headers["Retry-After"] == "10"
     assert answer.status_code == 200
+
+
+def test_a_network_of_ipv6_is_one_client(site):
+    with ExitStack() as stack:
+        for number in range(6):
+            client = f"2001:db8:0:1:{number}::{number:x}"
+            stack.enter_context(site.start_upload(2 * MIB, f"v6-{number}", client))
+        statuses = [
+            site.upload(Body(1), "v6", client=client).status_code
+            for client in ("2001:db8:0:1::ff", "2001:db8:0:2::1", "2001:db8::1", "192.0.2.1")
+        ]
+
+    assert [503, *statuses[1:]] == statuses
+    assert {*statuses[1:]} <= {200, 201}
+
+
+@on_the_disk
+def test_strangers_do_not_stop_uploads(site):
+    with ExitStack() as stack:
+        site.auth, admin = ("mallory", "secret"), site.auth
+        # As many as are let through, of several clients; all are refused, and go on sending.
+        strangers = [
+            stack.enter_context(
+                site.start_upload(100 * MIB, "r", f"192.0.2.{number % 4}", first=1)
+            )
+            for number in range(24)
+        ]
+        site.auth = admin
+        deadline = time.monotonic() + 8
+        while (status := site.upload(Body(1), "after-strangers").status_code) == 503:
+            assert time.monotonic() < deadline
+            for connection in strangers:
+                with suppress(OSError):
+                    connection.sendall(b"x")
+            time.sleep(0.3)
+
+    assert status == 201
+
+
+@on_the_disk
+def test_a_client_that_sends_a_byte_now_and_then_loses_its_thread(site):
+    with site.start_upload(MIB, "slow", first=1) as connection:
+        started = time.monotonic()
+        with suppress(OSError):
+            while not select([connection], [], [], 0.5)[0]:
+                connection.sendall(b"x")
+                assert time.monotonic() < started + 20
+        status, _, body = answer_on(connection)
+
+    assert status == 400, body
+
+
+@on_the_disk
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+def test_a_slash_at_the_end_of_the_endpoint_is_no_redirect(site, method):
+    filename = b64encode(b"slash.txt").decode()
+    answer = site.request(
+        method,
+        f"{attachment('slash')}/",
+        headers={
+            "Origin": "https://example.org",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,tus-resumable",
+            "Tus-Resumable": "1.0.0",
+            "Upload-Length": "3",
+            "Upload-Metadata": f"filename {filename}",
+        },
+        allow_redirects=False,
+    )
+
+    assert answer.status_code == {"OPTIONS": 200, "POST": 201}[method], answer.text
+    assert answer.headers["Access-Control-Allow-Origin"] in ("*", "https://example.org")

@@ -145,14 +145,15 @@ class Script:
         self,
         *arguments: Any,
         url: str | None = None,
-        auth: str = "alice:secret",
+        auth: str | None = "alice:secret",
         python: tuple[str, ...] = (),
         **options: Any,
     ) -> subprocess.Popen[str]:
         """Run it in the background."""
         command = [
             *(*options.pop("through", ()), sys.executable, *python, self._path),
-            *("--server", url or self._kinto.url, "--auth", auth),
+            *("--server", url or self._kinto.url),
+            *(() if auth is None else ("--auth", auth)),
             *("--bucket", self._kinto.bucket, "--collection", self._kinto.collection),
             *arguments,
         ]

@@ -108,15 +108,90 @@ def test_what_is_there_already_is_left_alone(download, kinto, target, files):
     kinto.create()
     for name in ("a", "b"):
         kinto.attach(name, f"{name}.txt", HELLO)
-    (target / "a.txt").write_bytes(HELLO)
-    (target / "b.txt").write_bytes(b"HELLO\n")
+        download()
+        (target / ".last_sync").unlink()
     before = (target / "a.txt").stat()
+    (target / "b.txt").unlink()
+    files.requests.clear()
     done = download()
 
     assert done.lines == ["downloaded b.txt", "unchanged a.txt"]
     assert (target / "a.txt").stat().st_ino == before.st_ino
     assert (target / "b.txt").read_bytes() == HELLO
     assert len(files.requests) == 1
+
+
+def test_what_no_run_has_written_is_not_replaced(download, kinto, target, files):
+    kinto.create()
+    kinto.attach("a", "Makefile", b"all: trap")
+    (target / "Makefile").write_bytes(b"all: mine")
+    done = download(status=1)
+
+    assert "failed Makefile: what is there was not written by an earlier run" in done.err
+    assert (target / "Makefile").read_bytes() == b"all: mine"
+    assert not files.requests
+    assert download("--replace").lines == ["downloaded Makefile"]
+    assert (target / "Makefile").read_bytes() == b"all: trap"
+
+
+def test_what_was_changed_after_a_run_is_not_replaced(upload, download, kinto, local, target):
+    for name in ("a.txt", "b.txt"):
+        (local / name).write_bytes(HELLO)
+    upload("a.txt")
+    upload("--gzip", "b.txt")
+    download()
+    for name in ("a.txt", "b.txt"):
+        (target / name).write_bytes(b"my notes")
+        (local / name).write_bytes(b"new")
+    upload("a.txt")
+    upload("--gzip", "b.txt")
+    done = download(status=1)
+
+    assert done.err.count("was changed since; move it away, or use --replace.") == 2
+    assert [(target / name).read_bytes() for name in ("a.txt", "b.txt")] == [b"my notes"] * 2
+    (target / "a.txt").rename(target / "mine.txt")
+    (target / "b.txt").write_bytes(HELLO)
+    assert download().lines == ["downloaded a.txt", "downloaded b.txt"]
+
+
+def test_a_file_of_ones_own_is_not_taken_over_by_equal_content(download, kinto, target):
+    kinto.create()
+    kinto.attach("a", "Makefile", HELLO)
+    (target / "Makefile").write_bytes(HELLO)
+
+    assert download().lines == ["unchanged Makefile"]
+    kinto.attach("a", "Makefile", b"all: trap")
+    assert "failed Makefile: " in download(status=1).err
+    assert (target / "Makefile").read_bytes() == HELLO
+
+
+def test_what_a_killed_run_has_written_is_known_to_the_next(
+    download, kinto, target, files, eventually
+):
+    kinto.create()
+    # What was changed last comes first.
+    kinto.attach("b", "b.txt", b"b" * 100)
+    kinto.attach("a", "a.txt", HELLO)
+    stalls = Stalls(50)
+    files.faults += [stalls]
+    files.concerned = lambda request: files.is_file(request) and len(files.requests) > 1
+    with download.start("--jobs", "1") as process:
+        eventually(lambda: (target / "a.txt").exists() and _part_size(target) == 50)
+        process.kill()
+    stalls.go_on()
+    kinto.attach("a", "a.txt", b"new")
+
+    assert download().lines == ["downloaded a.txt", "downloaded b.txt"]
+
+
+def test_what_appears_meanwhile_is_not_replaced(download, target, files, add):
+    add("a", "a.txt")
+    files.faults += [first(lambda: (target / "a.txt").write_bytes(b"mine"))]
+    done = download(status=1)
+
+    assert "failed a.txt: what is there was not written" in done.err
+    assert (target / "a.txt").read_bytes() == b"mine"
+    assert names(target) == ["a.txt"]
 
 
 def test_a_failure_is_tried_again_in_the_next_run(download, kinto, target, files, add):
@@ -239,6 +314,17 @@ FILENAMES = {
     ".LAST_SYNC": "_.LAST_SYNC",
     ".last_sync.new": "_.last_sync.new",
     f".{'0' * 32}.part": f"_.{'0' * 32}.part",
+    ".bashrc": "_.bashrc",
+    " .profile": "_.profile",
+    "\u202e.netrc": "_.netrc",
+    "...": "_...",
+    "nul": "_nul",
+    "Con.txt": "_Con.txt",
+    "lpt1.tar.gz": "_lpt1.tar.gz",
+    "COM\u00b9 .txt": "_COM\u00b9 .txt",
+    "conin$": "_conin$",
+    "console.txt": "console.txt",
+    "annexe \u202egnp.exe": "annexe gnp.exe",
     f"{'é' * 200}.jpeg": f"{'é' * 125}.jpeg",
     f"a.{'x' * 300}": f"a.{'x' * 253}",
     "-rf": "-rf",
@@ -286,7 +372,9 @@ def test_links_in_the_folder_are_not_followed(download, target, tmp_path, add):
     (target / "b.txt").symlink_to(tmp_path / "not there")
     (target / ".last_sync").symlink_to(outside)
     os.mkfifo(target / "c.txt")
-    download()
+    refused = download(status=1)
+    assert refused.err.count("was not written by an earlier run") == 3
+    download("--replace")
 
     assert outside.read_bytes() == b"a"
     assert not (tmp_path / "not there").exists()
@@ -322,7 +410,8 @@ def test_a_folder_in_the_way_is_said(download, target, add):
     add("a", "a.txt")
     (target / "a.txt").mkdir()
 
-    assert "failed a.txt: Is a directory." in download(status=1).err
+    assert "failed a.txt: what is there was not written" in download(status=1).err
+    assert "failed a.txt: Is a directory." in download("--replace", status=1).err
 
 
 def test_records_with_one_filename_do_not_overwrite_each_other(download, target, add):
@@ -340,8 +429,8 @@ def test_records_with_one_filename_do_not_overwrite_each_other(download, target,
         "a.tar-b.gz": b"a",
         "a.tar.gz": b"b",
         "a.tar-c.gz": b"c",
-        ".a": b"d",
-        ".a-e": b"e",
+        "_.a": b"d",
+        "_-e.a": b"e",
     }
 
 
@@ -429,6 +518,102 @@ def test_credentials_stay_with_kinto(download, kinto, target, files, proxy):
     assert [value.startswith("Basic ") for value in seen] == [True]
 
 
+# Locations in which parsers see different hosts: {0} is where credentials would go, {1} is Kinto.
+DECEITFUL = [
+    "http://{0}\\@{1}/v1/files/x",
+    "http://{0}\\/@{1}/v1/files/x",
+    "http://{1}@{0}/v1/files/x",
+    "http://{1}:80@{0}/v1/files/x",
+    "http://{0}\t\\@{1}/v1/files/x",
+    "http://{0}\x0b@{1}/v1/files/x",
+    " http://{1}@{0}/v1/files/x",
+    "http:\\\\{0}\\v1\\files\\x",
+    "http:///{0}/v1/files/x",
+    "http://{0}:x/v1/files/x",
+]
+
+
+@pytest.mark.parametrize("location", DECEITFUL)
+def test_a_location_that_parsers_read_differently_is_refused(
+    download, kinto, files, proxy, location
+):
+    kinto.create()
+    location = location.format(f"127.0.0.1:{files.port}", f"127.0.0.1:{proxy.port}")
+    kinto.put("a", attachment=metadata("a.txt", HELLO, location))
+    done = download("--retry", "0", url=proxy.url, status=1)
+
+    assert "failed a.txt: " in done.err
+    assert not [request for request in files.requests if "Authorization" in request.headers]
+    # One that is no URL at all is a name below base_url.
+    assert "is no plain http or https URL" in done.err or "404" in done.err
+
+
+@pytest.fixture
+def netrc(tmp_path):
+    """An environment with a .netrc that has a password for 127.0.0.1, whatever the port."""
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login mallory password stolen\n")
+    return {"NETRC": str(path)}
+
+
+def test_no_password_of_netrc_goes_to_a_file_server(download, kinto, files, proxy, netrc):
+    kinto.create()
+    kinto.attach("a", "a.txt", HELLO)
+    location = files.add("elsewhere", HELLO)
+    kinto.put("b", attachment=metadata("b.txt", HELLO, f"{proxy.url}redirect"))
+    seen = []
+
+    def redirect(exchange):
+        seen.append(exchange.headers["Authorization"])
+        cookie = "session=kinto; Domain=127.0.0.1; Path=/"
+        exchange.answer(302, {"Location": location, "Set-Cookie": cookie})
+
+    proxy.concerned = lambda request: request.path == "/v1/redirect"
+    proxy.faults += [redirect]
+    download(url=proxy.url, environ=netrc)
+
+    assert len(files.requests) == 2
+    for request in files.requests:
+        assert not {"Authorization", "Cookie"} & {*request.headers}
+    # alice:secret
+    assert seen == ["Basic YWxpY2U6c2VjcmV0"]
+
+
+def test_a_file_server_that_redirects_to_kinto_does_not_speak_for_the_user(
+    download, kinto, files, proxy
+):
+    kinto.create()
+    location = files.add("x", HELLO)
+    kinto.put("a", attachment=metadata("a.txt", HELLO, location))
+    files.faults += [answers(302, {"Location": f"{proxy.url}buckets/default"})]
+    download("--retry", "0", url=proxy.url, status=1)
+
+    assert [r.headers["Authorization"] for r in proxy.requests if "default" in r.path] == [None]
+
+
+def test_a_redirect_to_what_is_no_web_address_is_refused(download, kinto, files):
+    kinto.create()
+    kinto.put("a", attachment=metadata("a.txt", HELLO, files.add("x", HELLO)))
+    files.faults += [answers(302, {"Location": "file:///etc/passwd"})]
+
+    assert "is no plain http or https URL" in download(status=1).err
+
+
+def test_what_others_wrote_is_printed_escaped(download, kinto, target):
+    kinto.create()
+    kinto.put("line", attachment=metadata("a.txt", HELLO, "http://x\\\x1b]0;title\x07\u202e"))
+    kinto.attach("b", "b\u2028\u200f.txt", HELLO)
+    for record_id in ("line", "odd%0A"):
+        kinto.request("PUT", f"{kinto.uri}/records/{record_id}", json={"data": {"attachment": {}}})
+    kinto.put("last", attachment=metadata("c.txt", HELLO, "http://x\\\x1b]0;title\x07\u202e"))
+    done = download("--debug", "--retry", "0", status=1)
+
+    said = done.out + done.err
+    assert "failed record odd\\n: its attachment has no location.\n" in said
+    assert "http://x\\\\x1b]0;title\\x07\\u202e" in said
+    assert not {"\x1b", "\x07", "\u202e", "\u2028", "\u200f"} & {*said}
+
+
 def test_files_that_kinto_serves_are_downloaded(download, kinto, target):
     kinto.create()
     location = kinto.attach("a", "a.txt", HELLO)["location"]
@@ -473,7 +658,7 @@ def test_what_is_not_what_the_record_says_gets_no_name(download, target, add):
         # Without a filename, it is called after its record.
         add(f"wrong-{number}", "", content, **changes)
         (target / f"wrong-{number}").write_bytes(b"before")
-    done = download(status=1)
+    done = download("--replace", status=1)
 
     for number, (_, _, sentence) in enumerate(WRONG):
         assert f"failed wrong-{number}: {sentence}" in done.err

@@ -24,6 +24,8 @@ NAMES = [
     'q"uo%te.txt',
     "semi;colon='x'.txt",
     "100%.txt",
+    "100%0Apple été.pdf",
+    "a%22b%0d.txt",
     ".hidden",
     "two  spaces.tar.gz",
     "no extension",

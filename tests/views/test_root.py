@@ -81,6 +81,18 @@ def test_the_heartbeat_tells_that_files_cannot_be_read_back(app, monkeypatch):
     assert app.get("/v1/__heartbeat__", status=503).json["attachments"] is False
 
 
+@pytest.mark.parametrize(
+    "path", ["/__heartbeat__", "/v1/__heartbeat__", "/__heart%62eat__", "/__heartbeat__/"]
+)
+def test_a_batch_does_not_reach_the_heartbeat(app, files, path):
+    batch = {"requests": [{"path": path}, {"path": "/__lbheartbeat__"}, {"path": "/"}]}
+    refused, *others = app.post_json("/v1/batch", batch).json["responses"]
+
+    assert (refused["status"], refused["body"]["errno"]) == (400, 107)
+    assert refused["body"]["message"] == "The heartbeat and metrics cannot be part of a batch."
+    assert [each["status"] for each in others] == [200, 200]
+
+
 def test_the_heartbeat_of_a_read_only_server_does_not_try(make_app, files):
     app = make_app(**{"kinto.readonly": "true"})
 

@@ -173,6 +173,79 @@ def test_a_cancelled_upload_leaves_nothing_behind(demo, records):
     assert answer.status_code == 404
 
 
+@pytest.fixture
+def elsewhere(demo):
+    """The URL of another server, and what the page asks it for: no preflight, even."""
+    asked = []
+
+    def note(route: Any) -> None:
+        asked.append(route.request.method)
+        route.abort()
+
+    demo.page.route("http://elsewhere.example/**", note)
+    return "http://elsewhere.example/upload", asked
+
+
+def test_no_upload_goes_where_another_server_is_named(demo, records, elsewhere):
+    url, asked = elsewhere
+    demo.open(records.user, IN_PIECES)
+    headers = {"Location": url, "Tus-Resumable": "1.0.0"}
+    demo.page.route("**/attachment", lambda route: route.fulfill(status=201, headers=headers))
+    demo.pick("big.bin", BIG)
+
+    demo.press("Upload")
+
+    expect(demo.problem).to_contain_text(f"The server names {url} for the file")
+    assert asked == []
+
+
+def test_no_upload_goes_on_where_another_server_was_named(demo, records, elsewhere, tmp_path):
+    url, asked = elsewhere
+    demo.open(records.user, IN_PIECES)
+    path = tmp_path / "big.bin"
+    path.write_bytes(BIG)
+    fail_at(demo, 60_000)
+    demo.page.get_by_label("File", exact=True).set_input_files(path)
+    demo.press("Upload")
+    expect(demo.status).to_contain_text("The upload goes on when it is back.")
+    demo.page.evaluate(f"for (const key in localStorage) localStorage[key] = '{url}'")
+
+    demo.open(records.user, IN_PIECES)
+    demo.page.get_by_label("File", exact=True).set_input_files(path)
+    demo.press("Upload")
+
+    expect(demo.problem).to_contain_text(f"The server names {url} for the file")
+    assert asked == []
+
+
+@pytest.mark.parametrize("pattern", ["**/attachment", "**/uploads/*"])
+def test_no_upload_follows_a_redirect(demo, records, elsewhere, pattern):
+    url, asked = elsewhere
+    demo.open(records.user, IN_PIECES)
+    demo.page.route(pattern, lambda route: route.fulfill(status=307, headers={"Location": url}))
+    demo.pick("big.bin", BIG)
+
+    demo.press("Upload")
+
+    expect(demo.problem).to_contain_text("The server redirects uploads to another address.")
+    assert asked == []
+
+
+def test_no_page_of_the_list_is_taken_from_another_server(demo, records, elsewhere):
+    url, asked = elsewhere
+
+    def answer(route: Any) -> None:
+        headers = {"Next-Page": url, "Content-Type": "application/json"}
+        route.fulfill(status=200, headers=headers, body='{"data": []}')
+
+    demo.page.route("**/records?*", answer)
+    demo.open(records.user)
+    demo.page.get_by_role("button", name="More").click()
+
+    expect(demo.problem).to_contain_text(f"The server names {url}, which is not its own")
+    assert asked == []
+
+
 def fail_at(demo: Demo, offset: int, status: int | None = None) -> None:
     """Refuse the piece at ``offset`` once; without a ``status`` the connection is lost."""
     failed: list[Any] = []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sysconfig
 import time
 from pathlib import Path
 from typing import Any
 
+import boto3
+import psycopg2
 import requests
 
 from tests.support.deploy.units import Unit, environment
@@ -22,13 +25,15 @@ PROGRAMS = Path(sysconfig.get_path("scripts"))
 SEAWEEDFS_PORTS = (9333, 19333, 8080, 18080, 8888, 18888, 8333, 18333)
 STARTUP_SECONDS = 180.0
 LOG_SECONDS = 10.0
+# The tests come from one address, and can name another one, as a load balancer does.
+LOAD_BALANCER = "set_real_ip_from 127.0.0.0/8;\nreal_ip_header X-Test-Client;\n"
 # What an operator changes to have the files on S3, by the file in which it stands.
 ON_S3 = {
     "etc/nginx/conf.d/kinto.conf": [
         ("    include /etc/nginx/kinto/files-disk.conf;\n", ""),
         ("# include /etc/nginx/kinto/files-s3.conf;", "include /etc/nginx/kinto/files-s3.conf;"),
     ],
-    "etc/kinto/kinto.env": [("/etc/kinto/kinto.ini", "/etc/kinto/kinto-s3.ini")],
+    "etc/kinto/kinto.env": [("INI=/etc/kinto/kinto.ini", "INI=/etc/kinto/kinto-s3.ini")],
 }
 
 
@@ -45,6 +50,7 @@ class Installation:
         self.nodes = [free_port(), free_port()]
         self.password = secrets.token_hex(8)
         self._nginx: Nginx | None = None
+        self._database = database
         self._ports = {port: free_port() for port in SEAWEEDFS_PORTS}
         self._lay_out(database)
         for folder in ("var/lib/kinto", "var/lib/seaweedfs", "var/log/nginx"):
@@ -86,11 +92,11 @@ class Installation:
         if self.on_s3:
             seaweedfs.start()
         self.run("kinto", "migrate")
-        for port in self.nodes:
-            self.node(port).start()
         self.run("kinto", "create-user", "-u", "admin", "-p", self.password)
         if self.on_s3:
             self._create_bucket()
+        for port in self.nodes:
+            self.node(port).start()
         for port in self.nodes:
             self.wait_for(port)
         sites = self.root / "etc/nginx/conf.d/*.conf"
@@ -125,15 +131,29 @@ class Installation:
     def wait_for(self, port: int) -> None:
         """Until the node on ``port``, which was started, answers."""
         self.node(port).wait_until_ready()
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while True:
-            try:
-                requests.get(f"http://127.0.0.1:{port}/v1/", timeout=5).raise_for_status()
-                return
-            except requests.RequestException:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        requests.get(f"http://127.0.0.1:{port}/v1/", timeout=5).raise_for_status()
+
+    def put_object(self, name: str, content: bytes, content_type: str) -> None:
+        """Put a file into the bucket on S3, without Kinto."""
+        secret = environment(self.root / "etc/kinto/kinto.env")
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self._ports[8333]}",
+            region_name="us-east-1",
+            aws_access_key_id=secret["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=secret["AWS_SECRET_ACCESS_KEY"],
+        )
+        client.put_object(Bucket="attachments", Key=name, Body=content, ContentType=content_type)
+        client.close()
+
+    def disconnect(self) -> None:
+        """Take all connections to the database away, as a restart of PostgreSQL does."""
+        with psycopg2.connect(self._database) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        connection.close()
 
     def served(self, path: str, count: int = 1) -> list[dict[str, Any]]:
         """The ``count`` lines that nginx's log has about requests to ``path``. nginx writes them
@@ -149,11 +169,17 @@ class Installation:
             time.sleep(0.02)
 
     def _lay_out(self, database: str) -> None:
-        """Copy deploy/etc, and change what is another here: every change has to find its place."""
+        """Copy deploy/etc, make the secrets, and change what is another here: every change has to
+        find its place."""
+        shutil.copytree(
+            DEPLOY / "etc", self.root / "etc", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        make_secrets = [DEPLOY / "make-secrets", self.root / "etc"]
+        subprocess.run(make_secrets, check=True, capture_output=True)
         texts = {
-            str(path.relative_to(DEPLOY)): path.read_text()
-            for path in (DEPLOY / "etc").rglob("*")
-            if path.is_file() and path.suffix != ".pyc"
+            str(path.relative_to(self.root)): path.read_text()
+            for path in (self.root / "etc").rglob("*")
+            if path.is_file()
         }
         for name, changes in ON_S3.items() if self.on_s3 else ():
             for old, new in changes:
@@ -163,20 +189,20 @@ class Installation:
             assert any(old in text for text in texts.values()), old
             texts = {name: text.replace(old, new) for name, text in texts.items()}
         for name, text in texts.items():
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            (self.root / name).write_text(text)
+        (self.root / "etc/nginx/conf.d/load-balancer.conf").write_text(LOAD_BALANCER)
 
     def _changes(self, database: str) -> dict[str, str]:
         ports = {str(port): str(self._ports[port]) for port in SEAWEEDFS_PORTS}
         folders = ("/etc/kinto", "/etc/nginx", "/etc/seaweedfs")
         folders += ("/var/lib/kinto", "/var/lib/seaweedfs", "/var/log/nginx")
         return {
-            "postgresql://kinto:change-me@127.0.0.1/kinto": database,
-            "change-me": secrets.token_hex(16),
+            "postgresql://kinto@/kinto?host=/var/run/postgresql": database,
             **{folder: f"{self.root}{folder}" for folder in folders},
             "/opt/kinto/bin": str(PROGRAMS),
-            "    listen [::]:80;\n": "",
+            "listen [::]:80;\n": "",
+            # A client that is too slow shows sooner.
+            "GRACE_SECONDS = 30": "GRACE_SECONDS = 4",
             "listen 80;": f"listen 127.0.0.1:{self.port};",
             "http://kinto.example.org": self.url,
             "127.0.0.1:8001": f"127.0.0.1:{self.nodes[0]}",

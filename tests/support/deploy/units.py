@@ -26,16 +26,17 @@ class Unit:
         self.path = units / (f"{template}@.{kind}" if at else name)
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
-        parser = configparser.ConfigParser(interpolation=None)
+        # Of what stands several times (SystemCallFilter), nothing is needed here.
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         parser.read_string(self.path.read_text().replace("\\\n", " ").replace("%i", instance))
         self.service = parser["Service"]
         self._notified: socket.socket | None = None
 
-    def run(self) -> subprocess.CompletedProcess[str]:
-        """Run it to its end (``Type=oneshot``)."""
+    def run(self, command: str = "ExecStart") -> subprocess.CompletedProcess[str]:
+        """Run it to its end (``Type=oneshot``), or another of its commands."""
         return subprocess.run(
-            self._command(),
+            self._command(command),
             env=self._environ(),
             capture_output=True,
             text=True,
@@ -43,10 +44,11 @@ class Unit:
         )
 
     def start(self) -> None:
-        """Start it; it may not be ready yet."""
+        """Start it; it may not be ready yet. Raises ``RuntimeError`` if ``ExecStartPre`` fails."""
+        self._also("ExecStartPre")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(),
+                self._command("ExecStart"),
                 env={**self._environ(), "NOTIFY_SOCKET": self._notifications()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -55,11 +57,13 @@ class Unit:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until it says that it is (``Type=notify``), if it is a unit that does.
+        """Wait until it says that it is (``Type=notify``), if it is a unit that does, and until
+        ``ExecStartPost`` has ended.
 
         Raises ``RuntimeError`` with what it printed if it does not.
         """
         if self._notified is None:
+            self._also("ExecStartPost")
             return
         try:
             while b"READY=1" not in self._notified.recv(4096):
@@ -69,6 +73,7 @@ class Unit:
         finally:
             self._notified.close()
             self._notified = None
+        self._also("ExecStartPost")
 
     def begin_to_stop(self) -> None:
         """Ask it to stop, as ``stop()`` does, and do not wait for it."""
@@ -105,8 +110,15 @@ class Unit:
             return dict(os.environ)
         return {**os.environ, **environment(Path(self.service["EnvironmentFile"]))}
 
-    def _command(self) -> list[str]:
-        line = string.Template(self.service["ExecStart"]).substitute(self._environ())
+    def _also(self, command: str) -> None:
+        """Run ``ExecStartPre`` or ``ExecStartPost``, if it is there."""
+        if command in self.service:
+            done = self.run(command)
+            if done.returncode:
+                raise RuntimeError(f"{command} of {self.path.name}: {done.stdout}{done.stderr}")
+
+    def _command(self, name: str) -> list[str]:
+        line = string.Template(self.service[name]).substitute(self._environ())
         return shlex.split(line)
 
 

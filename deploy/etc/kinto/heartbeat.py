@@ -1,0 +1,53 @@
+"""Ask for Kinto's heartbeat, for kinto@.service; the exit status is 0 if all is well.
+
+    heartbeat.py /etc/kinto/kinto.ini
+
+asks an application of its own, before the node listens: a wrong setting, or a database or a store
+that does not answer, ends it before it gets any request.
+
+    heartbeat.py http://127.0.0.1:8001/v1/__heartbeat__
+
+waits for a node that has been started.
+"""
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+SECONDS = 60
+
+
+def of_settings(ini):
+    from pyramid.paster import get_app
+    from webob import Request
+
+    answer = Request.blank("/v1/__heartbeat__").get_response(get_app(ini))
+    return answer.status_code, answer.body
+
+
+def of_node(url):
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, body = error.code, error.read()
+        except OSError as error:
+            status, body = 503, json.dumps(str(error)).encode()
+        if time.monotonic() > deadline:
+            return status, body
+        time.sleep(0.2)
+
+
+def main(what):
+    status, body = (of_node if what.startswith("http://") else of_settings)(what)
+    if status != 200:
+        print(f"The heartbeat says {status}: {body.decode()}", file=sys.stderr)
+    return 0 if status == 200 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
