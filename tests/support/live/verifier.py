@@ -10,10 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.conftest import KintoDatabase
 from tests.support.servers.s3 import S3Server
 
 BASE_URL = "https://files.example.org/"
+
+
+class Database(Protocol):
+    """A database of Kinto's."""
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Execute a statement, in a transaction of its own."""
+        ...
 
 
 class Files(Protocol):
@@ -79,7 +86,7 @@ class S3Files:
         self.server.empty()
 
 
-def leftovers(database: KintoDatabase, files: Files) -> list[str]:
+def leftovers(database: Database, files: Files) -> list[str]:
     """What is stored although no record references it.
 
     This is what ``kinto-attachment gc`` is for.
@@ -89,12 +96,19 @@ def leftovers(database: KintoDatabase, files: Files) -> list[str]:
 
 
 def assert_consistent(
-    database: KintoDatabase, files: Files, expected_leftovers: Collection[str] = ()
+    database: Database, files: Files, expected_leftovers: Collection[str] = ()
 ) -> None:
     """Every record's file is there, with that size and SHA-256; every file is referenced, but for
     the expected leftovers; the rows name exactly the records that hold each file."""
+    assert problems(database, files, expected_leftovers) == []
+
+
+def problems(
+    database: Database, files: Files, expected_leftovers: Collection[str] = ()
+) -> list[str]:
+    """What ``assert_consistent()`` asserts that there is none of."""
     attachments = _attachments(database)
-    problems = [
+    return [
         *_wrong_files(attachments, files),
         *_wrong_rows(attachments, database),
         *(
@@ -103,10 +117,9 @@ def assert_consistent(
             if name not in expected_leftovers
         ),
     ]
-    assert problems == []
 
 
-def _attachments(database: KintoDatabase) -> dict[str, tuple[str, tuple[int, str]]]:
+def _attachments(database: Database) -> dict[str, tuple[str, tuple[int, str]]]:
     """The name of the file that each record shows, its size and SHA-256, by the record's URI."""
     found = database.execute(
         "SELECT parent_id || '/records/' || id, data -> 'attachment' FROM objects"
@@ -131,7 +144,7 @@ def _wrong_files(attachments: dict[str, Any], files: Files) -> Iterator[str]:
             yield f"{uri}: shows {name} as {described}, but it is {stored[name]}"
 
 
-def _wrong_rows(attachments: dict[str, Any], database: KintoDatabase) -> Iterator[str]:
+def _wrong_rows(attachments: dict[str, Any], database: Database) -> Iterator[str]:
     holders = defaultdict(set)
     for uri, (name, _) in attachments.items():
         holders[name].add(uri)
@@ -150,7 +163,7 @@ def _wrong_rows(attachments: dict[str, Any], database: KintoDatabase) -> Iterato
             yield f"{uri}: shows {shown}, but its row has {held.get(uri)}"
 
 
-def _rows(database: KintoDatabase, resource_name: str) -> list[dict[str, Any]]:
+def _rows(database: Database, resource_name: str) -> list[dict[str, Any]]:
     statement = "SELECT data FROM objects WHERE resource_name = %s AND NOT deleted"
     return [data for (data,) in database.execute(statement, resource_name)]
 
