@@ -88,7 +88,6 @@ def run(
     for client in clients:
         client.prepare()
     faults = Faults(site, figures, seed)
-    figures.started = time.monotonic()
     working = Threads(figures, [client.work for client in clients])
     failing = Threads(figures, [faults.let_things_fail, faults.end_processes])
     stack.callback(working.stop, 0)

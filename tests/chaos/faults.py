@@ -16,9 +16,9 @@ from tests.chaos.site import Node, Site
 from tests.chaos.stores import Outage
 
 # In seconds.
-_OUTAGE = (1.0, 6.0)
-_BETWEEN_OUTAGES = (3.0, 10.0)
-_BETWEEN_ENDS = (2.0, 9.0)
+_OUTAGE = (0.5, 5.0)
+_BETWEEN_OUTAGES = (2.0, 7.0)
+_BETWEEN_ENDS = (1.0, 7.0)
 # Longer than any upload is on its way here.
 _GC = ("gc", "--delete", "--older-than", "120s")
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from math import isinf
 
 from tests.chaos.history import History
 
@@ -17,14 +18,11 @@ class Figures:
     """May be written by all threads."""
 
     def __init__(self) -> None:
-        self.started = time.monotonic()
         self.operations: Counter[str] = Counter()
         self.acknowledged: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.violations: Counter[str] = Counter()
-        self.outages = 0
-        """How many things do not work just now."""
         self._events: list[tuple[float, str]] = []
         self._lock = threading.Lock()
 
@@ -37,6 +35,10 @@ class Figures:
         with self._lock:
             self._events.append((time.monotonic(), text))
 
+    def note(self, text: str) -> None:
+        """Print what has just happened."""
+        print(f"{at(time.monotonic())} {text}", flush=True)
+
     def violation(self, kind: str, text: str, history: History | None = None) -> None:
         """Print it, with what was done to the record and to the site of late."""
         with self._lock:
@@ -44,14 +46,14 @@ class Figures:
             if self.violations[kind] > _SHOWN:
                 return
             now = time.monotonic()
-            lines = [f"{self._at(now)} VIOLATION, {kind}: {text}"]
-            for at, event in self._events:
-                if now - at < _AROUND:
-                    lines.append(f"    {self._at(at)} site: {event}")
+            lines = [f"{at(now)} VIOLATION, {kind}: {text}"]
+            for moment, event in self._events:
+                if now - moment < _AROUND:
+                    lines.append(f"    {at(moment)} site: {event}")
             for attempt in history.last() if history else ():
-                ended = "" if attempt.outcome == "in flight" else f" {self._at(attempt.end)}"
+                ended = "" if attempt.outcome == "in flight" else f" {at(attempt.end)}"
                 lines.append(
-                    f"    {self._at(attempt.start)} {attempt.who}: {attempt.what} ->"
+                    f"    {at(attempt.start)} {attempt.who}: {attempt.what} ->"
                     f" {attempt.wanted[:12]}: {attempt.outcome}{ended}"
                 )
             print("\n".join(lines), flush=True)
@@ -73,5 +75,10 @@ class Figures:
         parts = ", ".join(f"{name} {count:,}" for name, count in sorted(counter.items()))
         return f"{counter.total():,}" + (f" ({parts})" if parts else "")
 
-    def _at(self, moment: float) -> str:
-        return f"{moment - self.started:7.2f}s"
+
+def at(moment: float) -> str:
+    """As the servers' logs have it. Attempts have the time of a clock that nobody sets."""
+    if isinf(moment):
+        return "ever"
+    clock = time.time() - time.monotonic() + moment
+    return time.strftime("%H:%M:%S", time.localtime(clock)) + f",{int(clock % 1 * 1000):03}"

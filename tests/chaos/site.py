@@ -135,6 +135,7 @@ class Site:
     """All of it, running once the constructor returns."""
 
     def __init__(self, store: str, logs: Path) -> None:
+        self.logs = logs
         with ExitStack() as stack:
             self.postgresql = stack.enter_context(PostgreSQL(durable=True))
             self.database = Database(self.postgresql)

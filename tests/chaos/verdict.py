@@ -7,6 +7,7 @@ from collections.abc import Collection
 from tests.chaos.client import ChaosClient
 from tests.chaos.figures import Figures
 from tests.chaos.history import History
+from tests.chaos.logs import unexpected_errors
 from tests.chaos.site import Site
 from tests.support.live import verifier
 
@@ -26,13 +27,27 @@ def judge(
     left_over = len(verifier.leftovers(site.database, site.store.files))
     _command(site, figures, "gc", "--delete", "--older-than", "0s")
     _command(site, figures, "check", "--hash")
+    kintos = _errors(site, figures)
     for problem in verifier.problems(site.database, site.store.files, [_MARKER]):
         figures.violation("inconsistent", problem)
     return {
         "records at the end": f"{len(histories):,}",
         "files at the end": f"{len(site.store.files.stored()):,}",
         "left over before gc": f"{left_over:,}",
+        "Kinto's own 500s": f"{kintos:,}",
     }
+
+
+def _errors(site: Site, figures: Figures) -> int:
+    """Have a violation for every 500 that is not Kinto's own; return how many are."""
+    kintos, others = unexpected_errors(site.logs)
+    for traceback, count in others.items():
+        for _ in range(count):
+            figures.violation("500", traceback)
+    answered = figures.answers["500"]
+    for _ in range(answered - kintos - others.total()):
+        figures.violation("500", "no log has it")
+    return kintos
 
 
 def _command(site: Site, figures: Figures, *arguments: str) -> None:
