@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from tests.chaos.client import ChaosClient
+from tests.chaos.client import ChaosClient, Names
 from tests.chaos.faults import Faults
 from tests.chaos.figures import Figures
 from tests.chaos.history import History
@@ -81,8 +81,9 @@ def run(
     setup.create_collections("c", bucket="named")
     shared = [History(uri_of("shared", f"s{number}")) for number in range(3)]
     shared.append(History(uri_of("c", "shared", "named")))
+    names = Names()
     clients = [
-        ChaosClient(number, seed, site.urls, site.store, figures, shared)
+        ChaosClient(number, seed, site.urls, site.store, figures, shared, names)
         for number in range(1, _CLIENTS + 1)
     ]
     for client in clients:

@@ -53,8 +53,19 @@ class Pending:
         """Whether it may have become an attachment already."""
 
 
+class Names:
+    """Which file each location has shown: caches know them for ever."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    def is_still(self, location: str, sha256: str) -> bool:
+        return self._hashes.setdefault(location, sha256) == sha256
+
+
 class ChaosClient:
-    """Works in the thread that calls ``work()``. ``shared`` are the records of all clients."""
+    """Works in the thread that calls ``work()``. ``shared`` are the records of all clients,
+    ``names`` what all of them have seen."""
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class ChaosClient:
         store: Store,
         figures: Figures,
         shared: list[History],
+        names: Names,
     ) -> None:
         self.name = f"client {number}"
         self._rng = random.Random(f"{seed} {number}")  # noqa: S311
@@ -71,6 +83,7 @@ class ChaosClient:
         self._store = store
         self._figures = figures
         self._shared = shared
+        self._names = names
         self._numbers = itertools.count(1)
         self._pending: list[Pending] = []
         self._is_late = False
@@ -467,6 +480,9 @@ class ChaosClient:
         if answer is not None and answer.ok:
             shown = _shown(answer)
             self._check(history, NO_FILE if shown is None else shown["hash"], since)
+            if shown is not None and not self._names.is_still(shown["location"], shown["hash"]):
+                text = f"{history.uri}: {shown['location']} was another file's"
+                self._figures.violation("name used again", text, history)
         elif answer is not None and answer.status_code == 404:
             self._check(history, ABSENT, since)
 

@@ -10,7 +10,7 @@ from math import isinf
 
 from tests.chaos.history import History
 
-_SHOWN = 40
+_SHOWN = 10
 _AROUND = 15.0
 
 

@@ -178,8 +178,8 @@ class Site:
         """
         with subprocess.Popen(
             [
-                *(*self.store.prefix, sys.executable, "-m", "kinto_attachment.commands"),
-                *("--ini", str(self._ini), *arguments),
+                *(*self.store.prefix, sys.executable, "-W", "ignore"),
+                *("-m", "kinto_attachment.commands", "--ini", str(self._ini), *arguments),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
