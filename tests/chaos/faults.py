@@ -34,7 +34,7 @@ class Faults:
         """One thing at a time; all work again when it returns."""
         outages: Mapping[str, tuple[Outage, float]] = {
             "database stopped hard": (self._site.without_database, 1.0),
-            "answer to a commit lost": (self._losing_a_commit, 1.0),
+            "answer to a commit lost": (self._losing_a_commit, 2.0),
             **{
                 # All faults of the store together as often as two of the others.
                 name: (outage, 2.0 / len(self._site.store.outages))
@@ -73,7 +73,7 @@ class Faults:
 
     @contextmanager
     def _losing_a_commit(self) -> Iterator[None]:
-        # The next one, not all that follow.
+        # The next one, not all of them for as long.
         self._site.relay.lose_the_answer_to_the_next_commit()
         yield
 

@@ -10,17 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.conftest import KintoDatabase
 from tests.support.servers.s3 import S3Server
 
 BASE_URL = "https://files.example.org/"
-
-
-class Database(Protocol):
-    """A database of Kinto's."""
-
-    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Execute a statement, in a transaction of its own."""
-        ...
 
 
 class Files(Protocol):
@@ -86,7 +79,7 @@ class S3Files:
         self.server.empty()
 
 
-def leftovers(database: Database, files: Files) -> list[str]:
+def leftovers(database: KintoDatabase, files: Files) -> list[str]:
     """What is stored although no record references it.
 
     This is what ``kinto-attachment gc`` is for.
@@ -96,7 +89,7 @@ def leftovers(database: Database, files: Files) -> list[str]:
 
 
 def assert_consistent(
-    database: Database, files: Files, expected_leftovers: Collection[str] = ()
+    database: KintoDatabase, files: Files, expected_leftovers: Collection[str] = ()
 ) -> None:
     """Every record's file is there, with that size and SHA-256; every file is referenced, but for
     the expected leftovers; the rows name exactly the records that hold each file."""
@@ -104,7 +97,7 @@ def assert_consistent(
 
 
 def problems(
-    database: Database, files: Files, expected_leftovers: Collection[str] = ()
+    database: KintoDatabase, files: Files, expected_leftovers: Collection[str] = ()
 ) -> list[str]:
     """What ``assert_consistent()`` asserts that there is none of."""
     attachments = _attachments(database)
@@ -119,7 +112,7 @@ def problems(
     ]
 
 
-def _attachments(database: Database) -> dict[str, tuple[str, tuple[int, str]]]:
+def _attachments(database: KintoDatabase) -> dict[str, tuple[str, tuple[int, str]]]:
     """The name of the file that each record shows, its size and SHA-256, by the record's URI."""
     found = database.execute(
         "SELECT parent_id || '/records/' || id, data -> 'attachment' FROM objects"
@@ -144,7 +137,7 @@ def _wrong_files(attachments: dict[str, Any], files: Files) -> Iterator[str]:
             yield f"{uri}: shows {name} as {described}, but it is {stored[name]}"
 
 
-def _wrong_rows(attachments: dict[str, Any], database: Database) -> Iterator[str]:
+def _wrong_rows(attachments: dict[str, Any], database: KintoDatabase) -> Iterator[str]:
     holders = defaultdict(set)
     for uri, (name, _) in attachments.items():
         holders[name].add(uri)
@@ -163,7 +156,7 @@ def _wrong_rows(attachments: dict[str, Any], database: Database) -> Iterator[str
             yield f"{uri}: shows {shown}, but its row has {held.get(uri)}"
 
 
-def _rows(database: Database, resource_name: str) -> list[dict[str, Any]]:
+def _rows(database: KintoDatabase, resource_name: str) -> list[dict[str, Any]]:
     statement = "SELECT data FROM objects WHERE resource_name = %s AND NOT deleted"
     return [data for (data,) in database.execute(statement, resource_name)]
 
