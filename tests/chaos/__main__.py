@@ -20,13 +20,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from tests.chaos.client import ChaosClient, Names
+from tests.chaos.client import ChaosClient
 from tests.chaos.faults import Faults
 from tests.chaos.figures import Figures
 from tests.chaos.history import History
 from tests.chaos.site import UPLOADS_EXPIRE, Site
 from tests.chaos.stores import STORES
 from tests.chaos.verdict import judge
+from tests.chaos.witness import Names
 from tests.support.live.client import Client, uri_of
 
 _CLIENTS = 8

@@ -1,4 +1,4 @@
-"""One of the clients: what it asks for, and what it makes of the answers.
+"""One of the clients: what it asks for.
 
 It has records of its own, and shares some with the others. It takes nothing for done but what was
 acknowledged, and repeats what was not, as client libraries do.
@@ -6,7 +6,6 @@ acknowledged, and repeats what was not, as client libraries do.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 import threading
@@ -14,25 +13,18 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
-import requests
-
-from tests.chaos.figures import Figures, at
+from tests.chaos.figures import Figures
 from tests.chaos.history import ABSENT, NO_FILE, Attempt, History
 from tests.chaos.stores import Store
-from tests.support.live.client import KIB, MIB, Answer, Client, uri_of
-from tests.support.live.verifier import BASE_URL, described
+from tests.chaos.witness import BACKOFF, Ask, Names, Witness, sha256_of, shown_by, told
+from tests.support.live.client import KIB, MIB, Answer, uri_of
 from tests.support.tus import OFFSET_TYPE, TUS, checksum, metadata
 
-Ask = Callable[[Client], Answer]
-
 _PAUSE = 0.1
-_BACKOFF = 0.5
 # Of files, in bytes; the largest take more than one part on S3.
 _SIZES = ((0, 2 * KIB), (10 * KIB, 200 * KIB), (MIB, 3 * MIB), (5 * MIB, 7 * MIB))
 _SHARES = (50, 36, 11, 3)
-_KINDS = {ABSENT: "deleted", NO_FILE: "detached"}
 # In one folder without random names.
 _FILENAMES = ("a.txt", "a.txt", "b.bin", "c", "ü.txt")
 
@@ -53,17 +45,7 @@ class Pending:
         """Whether it may have become an attachment already."""
 
 
-class Names:
-    """Which file each location has shown: caches know them for ever."""
-
-    def __init__(self) -> None:
-        self._hashes: dict[str, str] = {}
-
-    def is_still(self, location: str, sha256: str) -> bool:
-        return self._hashes.setdefault(location, sha256) == sha256
-
-
-class ChaosClient:
+class ChaosClient(Witness):
     """Works in the thread that calls ``work()``. ``shared`` are the records of all clients,
     ``names`` what all of them have seen."""
 
@@ -77,16 +59,11 @@ class ChaosClient:
         shared: list[History],
         names: Names,
     ) -> None:
-        self.name = f"client {number}"
-        self._rng = random.Random(f"{seed} {number}")  # noqa: S311
-        self._clients = [Client(url) for url in urls]
-        self._store = store
-        self._figures = figures
+        rng = random.Random(f"{seed} {number}")  # noqa: S311
+        super().__init__(f"client {number}", rng, urls, store, figures, names)
         self._shared = shared
-        self._names = names
         self._numbers = itertools.count(1)
         self._pending: list[Pending] = []
-        self._is_late = False
         self._own_collection = f"own-{number}"
         self._temporary = f"temporary-{number}"
         self._collections = (
@@ -143,7 +120,7 @@ class ChaosClient:
         while (answer is None or not answer.ok) and time.monotonic() < deadline:
             answer = self._upload(history)
         if answer is None or not answer.ok:
-            self._figures.violation("site does not recover", f"{self.name}: {_told(answer)}")
+            self._figures.violation("site does not recover", f"{self.name}: {told(answer)}")
 
     def look_at(self, history: History, seconds: float) -> None:
         """Once nothing fails and nobody writes any more: ask every server for the record."""
@@ -154,9 +131,9 @@ class ChaosClient:
                 answer = self._ask(lambda _: client.request("GET", history.uri))  # noqa: B023
             self._observe(history, answer, time.monotonic())
             if answer is None or answer.status_code not in (200, 404):
-                text = f"{history.uri}: {_told(answer)}"
+                text = f"{history.uri}: {told(answer)}"
                 self._figures.violation("record cannot be read", text, history)
-            elif answer.ok and _shown(answer) is not None and (problem := self._problem(answer)):
+            elif answer.ok and shown_by(answer) is not None and (problem := self._problem(answer)):
                 self._figures.violation("wrong file", f"{history.uri}: {problem}", history)
 
     # What it does.
@@ -171,7 +148,7 @@ class ChaosClient:
             headers = {"If-Match": current.headers["ETag"]}
         answer = self._write(
             f"upload of {filename}",
-            {history: _sha256(content)},
+            {history: sha256_of(content)},
             lambda client: client.attach(history.uri, content, filename, headers, title="t"),
             # What was lost before may have been written after all.
             refusals=(*self._missing(history), *((412,) if headers else ())),
@@ -185,14 +162,14 @@ class ChaosClient:
         first = content[: self._rng.choice((0, 0, len(content) // 2, len(content)))]
         pairs = {"filename": self._filename(), "data": {"title": "tus"}}
         if self._rng.random() < 0.3:
-            pairs["sha256"] = _sha256(content)
+            pairs["sha256"] = sha256_of(content)
         headers = {
             **TUS,
             "Upload-Length": str(len(content)),
             "Upload-Metadata": metadata(**pairs),
             **({"Content-Type": OFFSET_TYPE} if first else {}),
         }
-        attempt = history.begin(_sha256(content), self.name, f"tus of {len(content):,} bytes")
+        attempt = history.begin(sha256_of(content), self.name, f"tus of {len(content):,} bytes")
         uri = f"{history.uri}/attachment"
         answer = self._ask(lambda client: client.request("POST", uri, first, headers))
         if answer is None or answer.status_code != 201:
@@ -239,7 +216,7 @@ class ChaosClient:
                 )
                 return
             tries -= 1
-            time.sleep(_BACKOFF)
+            time.sleep(BACKOFF)
         self._pending.append(pending)
 
     def _send_piece(self, pending: Pending) -> Answer | None:
@@ -259,12 +236,12 @@ class ChaosClient:
 
     def _read(self, history: History) -> None:
         """The file that the record shows has to be there, whenever anybody looks."""
-        if (answer := self._get(history)) is None or _shown(answer) is None:
+        if (answer := self._get(history)) is None or shown_by(answer) is None:
             return
         if self._problem(answer) is None or (again := self._get(history)) is None:
             return
         # It may have been replaced between the two; what is shown twice must be there.
-        if _shown(again) == _shown(answer) and (problem := self._problem(again)):
+        if shown_by(again) == shown_by(answer) and (problem := self._problem(again)):
             self._figures.violation("wrong file", f"{history.uri}: {problem}", history)
 
     def _change_title(self) -> None:
@@ -306,7 +283,7 @@ class ChaosClient:
         source, target = self._some_record(), self._some_record()
         if source is target or target in self._temporary_records:
             return
-        if (answer := self._get(source)) is None or (shown := _shown(answer)) is None:
+        if (answer := self._get(source)) is None or (shown := shown_by(answer)) is None:
             return
         body = {"data": {"attachment": shown, "title": "copy"}}
         self._write(
@@ -382,131 +359,6 @@ class ChaosClient:
             client = self._rng.choice(self._clients)
             client.begin(history.uri, content, self._rng.randint(0, len(content))).reset()
 
-    # How it asks, and what it makes of answers.
-
-    def _ask(self, ask: Ask) -> Answer | None:
-        """Ask any of the servers; ``None`` is no answer."""
-        figures = self._figures
-        try:
-            answer = ask(self._rng.choice(self._clients))
-        except requests.RequestException as error:
-            is_late = isinstance(error, requests.ReadTimeout)
-            figures.count(figures.answers, "too late" if is_late else "none")
-            self._is_late = is_late
-            time.sleep(_BACKOFF * self._rng.random())
-            return None
-        self._is_late = False
-        figures.count(figures.answers, str(answer.status_code))
-        if answer.status_code == 500:
-            # Whose it is, the logs say in the end.
-            figures.note(f"{self.name}: {_told(answer)}")
-        elif answer.status_code > 500 and answer.status_code != 503:
-            figures.violation(str(answer.status_code), f"{self.name}: {_told(answer)}")
-        return answer
-
-    def _write(
-        self,
-        what: str,
-        wanted: Mapping[History, str],
-        send: Ask,
-        refusals: Collection[int] = (),
-    ) -> Answer | None:
-        """Have records in the states that are wanted; what fails may be repeated."""
-        while True:
-            attempts = {
-                history: history.begin(state, self.name, what) for history, state in wanted.items()
-            }
-            answer = self._ask(send)
-            self._settle(attempts, answer, refusals)
-            is_lost = answer is None or answer.status_code == 503
-            if not is_lost or self._rng.random() < 0.5:
-                return answer
-            time.sleep(_BACKOFF * self._rng.random())
-
-    def _settle(
-        self,
-        attempts: Mapping[History, Attempt],
-        answer: Answer | None,
-        refusals: Collection[int] = (),
-        is_harmless: bool = False,
-        is_lost: bool = False,
-    ) -> None:
-        """Enter the answer: ``refusals`` are statuses besides 409 to be expected. A request that
-        failed changes nothing if it is harmless; one that was refused may have if it is lost."""
-        for history, attempt in attempts.items():
-            if answer is None or answer.status_code >= 500:
-                if answer is None and self._is_late:
-                    attempt.give_up()
-                    self._replace(history)
-                elif is_harmless:
-                    attempt.refuse()
-                else:
-                    attempt.lose()
-            elif answer.ok:
-                self._acknowledge(attempt)
-            elif answer.status_code == 404 and attempt.wanted == ABSENT:
-                self._check(history, ABSENT, attempt.start)
-                self._acknowledge(attempt)
-            elif is_lost:
-                attempt.lose()
-            else:
-                attempt.refuse()
-        is_deletion = all(attempt.wanted == ABSENT for attempt in attempts.values())
-        expected = (404, 409, *refusals) if is_deletion else (409, *refusals)
-        self._check_status(answer, expected, next(iter(attempts), None))
-
-    def _check_status(
-        self, answer: Answer | None, expected: Collection[int], history: History | None
-    ) -> None:
-        if answer is None or answer.ok or answer.status_code >= 500:
-            return
-        if answer.status_code not in expected:
-            text = f"{self.name}: {_told(answer)}"
-            self._figures.violation("unexpected refusal", text, history)
-
-    def _acknowledge(self, attempt: Attempt) -> None:
-        attempt.acknowledge()
-        self._figures.count(self._figures.acknowledged, _KINDS.get(attempt.wanted, "file"))
-
-    def _get(self, history: History) -> Answer | None:
-        """The record, ``None`` if there is none or no answer."""
-        since = time.monotonic()
-        answer = self._ask(lambda client: client.request("GET", history.uri))
-        self._observe(history, answer, since)
-        self._check_status(answer, (404,), history)
-        return answer if answer is not None and answer.ok else None
-
-    def _observe(self, history: History, answer: Answer | None, since: float) -> None:
-        if answer is not None and answer.ok:
-            shown = _shown(answer)
-            self._check(history, NO_FILE if shown is None else shown["hash"], since)
-            if shown is not None and not self._names.is_still(shown["location"], shown["hash"]):
-                text = f"{history.uri}: {shown['location']} was another file's"
-                self._figures.violation("name used again", text, history)
-        elif answer is not None and answer.status_code == 404:
-            self._check(history, ABSENT, since)
-
-    def _check(self, history: History, state: str, since: float) -> None:
-        possible = history.possible(since)
-        if state not in possible:
-            names = sorted(each[:12] for each in possible)
-            text = (
-                f"{history.uri}: {self.name} sees {state[:12]} since {at(since)}, but acknowledged"
-                f" was {', '.join(names)}"
-            )
-            self._figures.violation("not what was acknowledged", text, history)
-
-    def _problem(self, answer: Answer) -> str | None:
-        attachment = _shown(answer)
-        assert attachment is not None
-        name = attachment["location"].removeprefix(BASE_URL)
-        content = self._store.read(name)
-        if content is None:
-            return f"shows {name}, which is missing"
-        if described(content) != (attachment["size"], attachment["hash"]):
-            return f"shows {name} as {attachment}, but it is {described(content)}"
-        return None
-
     # What it has.
 
     def _some_record(self) -> History:
@@ -518,7 +370,7 @@ class ChaosClient:
         record = f"{self.name.replace(' ', '-')}-{next(self._numbers)}"
         return History(uri_of(collection, record, bucket))
 
-    def _replace(self, history: History) -> None:
+    def _give_up(self, history: History) -> None:
         """Have another record in the place of one whose state is unknown from now on."""
         if history in self._own:
             index = self._own.index(history)
@@ -540,21 +392,3 @@ class ChaosClient:
 
     def _filename(self) -> str:
         return self._rng.choice(_FILENAMES)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _shown(answer: Answer) -> dict[str, Any] | None:
-    """The attachment that a record shows."""
-    attachment: dict[str, Any] | None = answer.json()["data"].get("attachment")
-    return attachment
-
-
-def _told(answer: Answer | None) -> str:
-    if answer is None:
-        return "no answer"
-    request = answer.request
-    path = urlsplit(request.url).path
-    return f"{request.method} {path}: {answer.status_code} {answer.text[:500]}"

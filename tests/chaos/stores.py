@@ -67,14 +67,15 @@ class LocalStore(Store):
             enter = ("nsenter", f"--target={self._holder.pid}", "--mount", *user)
             self.prefix = (*enter, *self.prefix)
             self.outages["disk full"] = self._full
-        (disk / "files").mkdir()
         self._disk = disk
-        self.files = LocalFiles(disk / "files")
+        self._files = disk / "files"
+        self._files.mkdir()
+        self.files = LocalFiles(self._files)
         self.settings = {"kinto.attachment.base_path": str(self._folder / "files")}
 
     def read(self, name: str) -> bytes | None:
         with suppress(FileNotFoundError):
-            return (self.files.folder / name).read_bytes()
+            return (self._files / name).read_bytes()
         return None
 
     def close(self) -> None:
@@ -96,11 +97,11 @@ class LocalStore(Store):
     @contextmanager
     def _unwritable(self) -> Iterator[None]:
         """What is begun in the folder fails; below it, files are still deleted."""
-        self.files.folder.chmod(0o500)
+        self._files.chmod(0o500)
         try:
             yield
         finally:
-            self.files.folder.chmod(0o755)
+            self._files.chmod(0o755)
 
     @contextmanager
     def _full(self) -> Iterator[None]:
