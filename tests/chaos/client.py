@@ -206,7 +206,7 @@ class ChaosClient(Witness):
                 pending.offset = int(answer.headers["Upload-Offset"])
                 continue
             pending.offset = None
-            if answer is not None and answer.status_code not in (409, 423, 503):
+            if answer is not None and answer.status_code not in (409, 423, 500, 503):
                 # 404: its record was deleted; 410: it has expired.
                 self._settle(
                     {pending.history: pending.attempt},
