@@ -7,6 +7,8 @@ HOST = 127.0.0.1
 PORT = 8888
 ARGS =
 ONLY =
+MINUTES = 10
+STORE = local
 # One more than there are processors, because some tests mostly wait; at most five.
 WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
 
@@ -17,7 +19,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests lint format docs moto bench browser clean
+.PHONY: help serve tests lint format docs moto bench chaos browser clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +55,9 @@ moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C
 
 bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="growth s3" selects sections
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+chaos: $(INSTALLED_DEV)  ## Upload to two servers while processes, database and store fail (MINUTES=10 STORE=local or s3)
+	@$(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(ARGS)
 
 clean:  ## Remove virtualenvs, caches and builds; uploaded files stay
 	rm -rf .venv .venv-* build dist screenshots *.egg-info .coverage .coverage.* .*_cache .tox

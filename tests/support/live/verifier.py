@@ -94,8 +94,15 @@ def assert_consistent(
 ) -> None:
     """Every record's file is there, with that size and SHA-256; every file is referenced, but for
     the expected leftovers; the rows name exactly the records that hold each file."""
+    assert problems(database, files, expected_leftovers) == []
+
+
+def problems(
+    database: KintoDatabase, files: Files, expected_leftovers: Collection[str] = ()
+) -> list[str]:
+    """What ``assert_consistent()`` asserts that there is none of."""
     attachments = _attachments(database)
-    problems = [
+    return [
         *_wrong_files(attachments, files),
         *_wrong_rows(attachments, database),
         *(
@@ -104,7 +111,6 @@ def assert_consistent(
             if name not in expected_leftovers
         ),
     ]
-    assert problems == []
 
 
 def _attachments(database: KintoDatabase) -> dict[str, tuple[str, tuple[int, str]]]:

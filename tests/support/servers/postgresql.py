@@ -49,7 +49,8 @@ class PostgreSQL:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.programs = _programs(self._account, self.directory)
-            self._start(self.programs)
+            self._create_cluster()
+            self.start()
         except BaseException:
             self.stop()
             raise
@@ -89,6 +90,36 @@ class PostgreSQL:
         finally:
             connection.close()
 
+    def start(self) -> None:
+        """Start the server, for instance after a ``crash()``; it accepts connections then."""
+        options = {**self._options, "unix_socket_directories": str(self.directory)}
+        postgres = [
+            *(str(self.programs / "postgres"), "-D", str(self.directory / "data")),
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
+        with self.log.open("ab") as log:
+            self._process = process = subprocess.Popen(
+                postgres, stdout=log, stderr=log, **self._arguments
+            )
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while True:
+            try:
+                self.connect().close()
+                return
+            except psycopg2.OperationalError as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"no PostgreSQL: {error}\n{self.log.read_text()}") from None
+                time.sleep(0.02)
+
+    def crash(self) -> None:
+        """End every process of the server at once: the next ``start()`` has to recover.
+
+        Only a ``durable`` server has all that was committed then.
+        """
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)  # PostgreSQL's "immediate shutdown"
+        self._process.wait(timeout=30)
+
     def stop(self) -> None:
         """Stop the server, whoever is connected, and remove its files. May be called again."""
         if self._process is not None:
@@ -107,9 +138,10 @@ class PostgreSQL:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _start(self, programs: Path) -> None:
-        data = self.directory / "data"
-        arguments: dict[str, Any] = {
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        """How its programs are run, as arguments of ``subprocess``."""
+        return {
             # The program looks at its working directory, which the account may not see.
             "cwd": self.directory,
             "env": {"LC_ALL": "C", "PATH": os.defpath},
@@ -117,31 +149,16 @@ class PostgreSQL:
             "start_new_session": True,
             **self._account,
         }
+
+    def _create_cluster(self) -> None:
         initdb = [
-            *(str(programs / "initdb"), "--pgdata", str(data), "--username", "postgres"),
-            *("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
+            *(str(self.programs / "initdb"), "--pgdata", str(self.directory / "data")),
+            *("--username", "postgres", "--auth", "trust", "--encoding", "UTF8"),
+            *("--locale", "C", "--no-sync"),
         ]
-        made = subprocess.run(initdb, capture_output=True, text=True, **arguments)
+        made = subprocess.run(initdb, capture_output=True, text=True, **self._arguments)
         if made.returncode:
             raise RuntimeError(f"no PostgreSQL: {made.stdout}{made.stderr}")
-        options = {**self._options, "unix_socket_directories": str(self.directory)}
-        postgres = [
-            *(str(programs / "postgres"), "-D", str(data)),
-            *(f"--{name}={value}" for name, value in options.items()),
-        ]
-        with self.log.open("wb") as log:
-            self._process = process = subprocess.Popen(
-                postgres, stdout=log, stderr=log, **arguments
-            )
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while True:
-            try:
-                self.connect().close()
-                return
-            except psycopg2.OperationalError as error:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"no PostgreSQL: {error}\n{self.log.read_text()}") from None
-                time.sleep(0.02)
 
 
 def _account() -> dict[str, Any]:

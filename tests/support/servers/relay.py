@@ -70,13 +70,16 @@ class Relay:
             arguments = (server, client, last)
             answers = threading.Thread(target=self._answer, args=arguments, daemon=True)
             answers.start()
-            while question := client.recv(_CHUNK):
-                if question.endswith(_COMMIT) and self._losing.is_set():
-                    self._losing.clear()
-                    last.set()
-                server.sendall(question)
-            _shut(server)
-            answers.join()
+            try:
+                while question := client.recv(_CHUNK):
+                    if question.endswith(_COMMIT) and self._losing.is_set():
+                        self._losing.clear()
+                        last.set()
+                    server.sendall(question)
+            finally:
+                # Also of a client that was killed: its transaction would go on for ever.
+                _shut(server)
+                answers.join()
 
     def _answer(self, server: socket.socket, client: socket.socket, last: threading.Event) -> None:
         with suppress(OSError):
