@@ -17,9 +17,12 @@ from tests.model.days import (
     title_of,
 )
 from tests.model.expected import Attachment
+from tests.model.known import KNOWN, unless_known
 
 contents = st.sampled_from(["new", "same", ""])
-filenames = st.sampled_from(["file.txt", "other.txt", "folder"])
+filenames = st.sampled_from(["file.txt", "other.txt", "folder"]).filter(
+    lambda name: name != "folder" or "folders" not in KNOWN
+)
 
 existing = st.runner().flatmap(
     lambda day: st.sampled_from(sorted(map(title_of, day.expected.records)))
@@ -27,6 +30,11 @@ existing = st.runner().flatmap(
 showing = st.runner().flatmap(lambda day: st.sampled_from(sorted(map(title_of, day.with_attachment))))
 has_records = precondition(lambda day: day.expected.records)
 has_attachments = precondition(lambda day: day.with_attachment)
+
+restored = st.booleans().filter(lambda restored: not restored or "restored" not in KNOWN)
+refused = st.runner().flatmap(
+    lambda day: st.booleans() if day.is_transactional or "undone" not in KNOWN else st.just(False)
+)
 
 REFUSALS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "another id": ({"data": {"id": "another"}}, {}),
@@ -110,6 +118,7 @@ class Clients(Day):
         history = self.expected.history
         self.write_claim(uri, history[number % len(history)])
 
+    @unless_known("claims")
     @has_attachments
     @rule(source=showing, record=records, how=st.sampled_from(["host", "filename", "hash"]))
     def claim(self, source: str, record: str, how: str) -> None:
@@ -123,7 +132,7 @@ class Clients(Day):
         self.write_claim(uri, attachment)
 
     @has_records
-    @rule(record=existing, restored=st.booleans())
+    @rule(record=existing, restored=restored)
     def delete(self, record: str, restored: bool) -> None:
         """A plugin may restore the record before the transaction ends."""
         uri = record_uri(record)
@@ -136,7 +145,7 @@ class Clients(Day):
         if restored:
             self.expected.records[uri] = attachment
 
-    @rule(collection=collections, restored=st.booleans())
+    @rule(collection=collections, restored=restored)
     def delete_records(self, collection: str, restored: bool) -> None:
         self.ensure(collection)
         uri = f"{collection_uri(collection)}/records"
@@ -186,7 +195,7 @@ class Clients(Day):
             min_size=2,
             max_size=6,
         ),
-        refused=st.booleans(),
+        refused=refused,
     )
     def batch(self, steps: list[tuple[str, str, str]], refused: bool) -> None:
         """Some of the requests may be refused, and in the end all of them."""
