@@ -223,6 +223,13 @@ class FileDeleted(Refusal):
     sentence = "The attached file was deleted meanwhile: read the record again."
 
 
+class NameTaken(Refusal):
+    """A file has, or had, the name that the storage gave to a new one."""
+
+    status, errno = HTTPConflict, ERRORS.CONSTRAINT_VIOLATED
+    sentence = "Another file has got the same name meanwhile, please retry."
+
+
 class StorageFailed(Refusal):
     """The file storage cannot do its work now."""
 

@@ -58,6 +58,10 @@ class RecordAttachment:
                 self._keep_if_shown(name, attachment)
         return attachment
 
+    def is_used(self, name: str) -> bool:
+        """Whether a file has, or had, that name."""
+        return self._references.is_used(name)
+
     def authorize(self) -> AttachmentContext:
         """Create bucket and collection where the default bucket should, lock the record, and ask
         again whether the user may write it.

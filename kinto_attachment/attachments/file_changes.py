@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import transaction
 
@@ -41,6 +41,15 @@ class FileChanges:
             current.addAfterAbortHook(changes._aborted)
         return changes
 
+    @classmethod
+    def pending(cls, files: FileStorage) -> FileChanges | None:
+        """Return the changes of the current transaction, ``None`` if there are none."""
+        try:
+            changes: FileChanges = transaction.get().data(files)
+        except KeyError:
+            return None
+        return changes
+
     def discard_if_aborted(self, name: str) -> None:
         """Delete a new file if the transaction aborts."""
         self._new.add(name)
@@ -62,6 +71,18 @@ class FileChanges:
     def delete_if_committed(self, name: str) -> None:
         """Delete an old file once the transaction has committed."""
         self._old.add(name)
+
+    def given_up(self, most: int, *, but: Set[str]) -> list[str]:
+        """Return up to ``most`` names of old files to be deleted, without those of ``but``."""
+        return sorted(self._old - but)[:most]
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Leave old files for gc: the records cannot be asked whether they reference them."""
+        self._old.difference_update(names)
+        logger.warning(
+            "Files are left for gc, since the index of locations is missing (kinto migrate): %s",
+            ", ".join(names),
+        )
 
     def revoke_deletion(self, name: str) -> bool:
         """Undo ``delete_if_committed``; return whether there was something to undo."""

@@ -19,7 +19,13 @@ class Holder:
     @classmethod
     def at(cls, uri: str) -> Holder:
         """Parse a record's URI."""
-        _, _, bucket_id, _, collection_id, _, record_id = uri.split("/")
+        parent_id, _, record_id = uri.rpartition("/records/")
+        return cls.under(parent_id, record_id)
+
+    @classmethod
+    def under(cls, parent_id: str, record_id: str) -> Holder:
+        """Take a record as Kinto's storage has it."""
+        _, _, bucket_id, _, collection_id = parent_id.split("/")
         return cls(bucket_id, collection_id, record_id)
 
     @classmethod

@@ -6,7 +6,6 @@ Liberal, to keep files: strict is ``References``, which decides what clients may
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import md5
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -31,14 +30,10 @@ def names_in(location: Any) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-def digests_of(name: str) -> list[str]:
-    """Return the digests of the last segment that a location of the file may have.
-
-    The index on Kinto's objects is of these: a client may write a location that is longer than
-    what PostgreSQL indexes.
-    """
+def last_segments(name: str) -> list[str]:
+    """Return the last segments that a location of the file may have: raw, and percent-encoded."""
     segment = name.rpartition("/")[2]
-    return sorted({_digest(segment), _digest(quote(segment, safe=""))})
+    return sorted({segment, quote(segment)})
 
 
 def may_be_same_file(attachment: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
@@ -46,7 +41,3 @@ def may_be_same_file(attachment: Mapping[str, Any], metadata: Mapping[str, Any])
     another one."""
     one, other = attachment.get("hash"), metadata.get("hash")
     return one is None or other is None or one == other
-
-
-def _digest(segment: str) -> str:
-    return md5(segment.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()

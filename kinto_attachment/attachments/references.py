@@ -4,19 +4,22 @@ A *file row*, found by the file's name, has the file's metadata and the URIs of 
 that lost its last holder is marked ``gone`` (deleted, or about to be: copying its metadata is then
 refused) or ``kept`` (see ``keep_old_files``), with the time in milliseconds since 1970.
 
-A *holding*, found by a record's URI, has the name of the file that the record holds.
+A *holding*, found by a record's URI, has the name of the file that the record holds, and the
+``location`` that the record had then.
 
 Rows are only read by their key, so nothing slows down as files add up. Rows migrated from earlier
 versions have what their records had: a file row may lack metadata (``None``) or have more
 (``extra``), and a holding has ``shown`` if its record's metadata differs from the file row's.
 
-Holders of a file change under a lock on its row.
+Holders of a file change under a lock on its row. Rows make the usual case cheap, and are not the
+truth: other plugins write records without an event. So before files are deleted, the records
+themselves are asked (``keep_referenced()``), liberally: see ``locations``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -25,14 +28,20 @@ from kinto.core.utils import msec_time
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
+from kinto_attachment.attachments.locations import last_segments, may_be_same_file, names_in
+from kinto_attachment.database.location_index import IndexMissing, records_ending_with
 from kinto_attachment.database.objects import Object, get, is_transactional
 from kinto_attachment.database.rows import Row, Rows
-from kinto_attachment.errors import FileDeleted, MetadataModified
+from kinto_attachment.errors import FileDeleted, MetadataModified, NameTaken
 from kinto_attachment.settings import Settings
+from kinto_attachment.storage.names import is_random
 
 # Kinto's counters plugin counts the objects of this name.
 FILES = "attachments"
 HOLDINGS = "attachments-holdings"
+
+_PAGE = 1000
+"""Names in one question to the records."""
 
 
 class References:
@@ -45,7 +54,13 @@ class References:
         self._changes = changes
 
     def add(self, name: str, metadata: Metadata, holder: Holder) -> None:
-        """Create the row of a new file, before its first ``holder`` is written."""
+        """Create the row of a new file, before its first ``holder`` is written.
+
+        Raises ``NameTaken`` if a file has, or had, that name.
+        """
+        # Only names that are not random can come back.
+        if not is_random(name) and self._locked_file(name) is not None:
+            raise NameTaken()
         self._write_file({"name": name, **asdict(metadata), "holders": [holder.uri]})
 
     def forget(self, name: str) -> None:
@@ -55,6 +70,10 @@ class References:
     def file(self, name: str) -> Row | None:
         """Return the file's row, ``None`` if the plugin does not know the file."""
         return self._rows.get(FILES, name)
+
+    def is_used(self, name: str) -> bool:
+        """Whether a file has, or had, that name."""
+        return self.file(name) is not None
 
     def record(self, holder: Holder) -> Object | None:
         """Return the record as it is in this transaction, ``None`` if it does not exist."""
@@ -66,9 +85,62 @@ class References:
         return None if holding is None else holding["name"]
 
     def referenced_by(self, holder: Holder) -> str | None:
-        """Return the name of the file that the record references, according to the record."""
+        """Return the name of the file that the record references, whatever base URL its location
+        has."""
         holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
-        return self._name_of((record or {}).get("attachment"), holding)
+        attachment = (record or {}).get("attachment")
+        if not isinstance(attachment, dict):
+            return None
+        names = names_in(attachment.get("location"))
+        return _meant(attachment, holding, self._files(names))
+
+    def showing(
+        self, names: Collection[str], *, scan: bool = False
+    ) -> dict[str, list[tuple[Holder, Object]]]:
+        """Return the records that reference these files, each with its ``attachment``.
+
+        Asks the records themselves. With ``scan``, also without the index, at the price of reading
+        them all. Raises ``IndexMissing``.
+        """
+        segments = {segment for name in names for segment in last_segments(name)}
+        found = [
+            (Holder.under(record.parent_id, record.id), record.attachment)
+            for record in records_ending_with(self._kinto_storage, segments, scan=scan)
+        ]
+        if not found:
+            return {}
+        wanted = set(names)
+        candidates = [names_in(attachment.get("location")) for _, attachment in found]
+        files = self._files({name for each in candidates for name in each} | wanted)
+        holdings = self._get_many(HOLDINGS, {holder.uri for holder, _ in found})
+        showing: dict[str, list[tuple[Holder, Object]]] = {}
+        for (holder, attachment), each in zip(found, candidates, strict=True):
+            known = {name: files[name] for name in each if name in files}
+            # Files without a row, as gc finds them.
+            known.update({name: {} for name in each if name in wanted and name not in known})
+            name = _meant(attachment, holdings.get(holder.uri), known)
+            if name in wanted and name is not None:
+                showing.setdefault(name, []).append((holder, attachment))
+        return showing
+
+    def keep_referenced(self) -> None:
+        """Look for records that reference the files that this transaction gives up: they become
+        holders, and the files stay.
+
+        To be called once all subscribers have run: a later one may write the file back. Locks none
+        of the records.
+        """
+        seen: set[str] = set()
+        # Whoever is adopted may give up another file.
+        while some := self._changes.given_up(_PAGE, but=seen):
+            seen.update(some)
+            try:
+                showing = self.showing(some)
+            except IndexMissing:
+                self._changes.leave(some)
+                continue
+            for name in sorted(showing):
+                self._adopt(name, showing[name])
 
     def attachment_held_by(self, holder: Holder) -> dict[str, Any] | None:
         """Return the ``attachment`` attribute that the record should have, according to the
@@ -78,7 +150,8 @@ class References:
         if not holding or not row:
             return None
         metadata = holding.get("shown", _metadata_of(row))
-        return {**metadata, "location": self._settings.location(row["name"])}
+        location = holding.get("location", self._settings.location(row["name"]))
+        return {**metadata, "location": location}
 
     def sync(self, holder: Holder, *, trusted: bool = False) -> None:
         """Make the rows match the record as it is now.
@@ -88,21 +161,23 @@ class References:
         """
         holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
         held = None if holding is None else holding["name"]
-        attachment = (record or {}).get("attachment")
-        name = self._name_of(attachment, holding)
-        if name == held:
-            return
-        if name is None and attachment is not None and not trusted:
+        attachment: Any = (record or {}).get("attachment")
+        name = self._accepted(attachment, holding)
+        if name is None and attachment is not None and held is not None and not trusted:
             raise MetadataModified()
-        # In the order of names: two records may swap their files.
-        for each in sorted(filter(None, {name, held})):
-            self._locked_file(each)
-        if name is not None:
-            self._add_holder(name, holder)
-        if held is not None:
-            self._remove_holder(held, holder)
+        if name != held:
+            # In the order of names: two records may swap their files.
+            for each in sorted(filter(None, {name, held})):
+                self._locked_file(each)
+            if name is not None:
+                self._add_holder(name, holder)
+            if held is not None:
+                self._remove_holder(held, holder)
         if name is None:
-            self._rows.delete(HOLDINGS, holder.uri)
+            if held is not None:
+                self._rows.delete(HOLDINGS, holder.uri)
+        elif holding is None or name != held or holding.get("location") != attachment["location"]:
+            self._write_holding(holder, name, attachment)
 
     def release_many(self, holders: Collection[Holder]) -> None:
         """Release the files of records that are deleted, or about to be."""
@@ -139,8 +214,9 @@ class References:
         for holder in candidates:
             held = self.held_by(holder)
             if holder in holders:
-                if held != name:
-                    self._write_holding(holder, name)
+                record = self.record(holder)
+                if held != name and record is not None:
+                    self._write_holding(holder, name, record["attachment"], row)
             elif held == name:
                 self._rows.delete(HOLDINGS, holder.uri)
         if row is None:
@@ -155,35 +231,91 @@ class References:
         self._write_file(row)
 
     def mark_gone(self, name: str) -> bool:
-        """Mark a file as ``gone`` before it is deleted, unless one of its holders references it.
+        """Mark a file as ``gone`` before it is deleted, unless a record references it.
 
         Returns whether the file may be deleted, which one without a row may.
         """
         row = self._locked_file(name)
-        if row is None:
-            return True
-        if any(self.referenced_by(Holder.at(uri)) == name for uri in row["holders"]):
+        if self._is_referenced(name, row, scan=True):
             return False
-        row.pop("kept", None)
-        self._write_file({**row, "holders": [], "gone": msec_time()})
+        if row is not None:
+            row.pop("kept", None)
+            self._write_file({**row, "holders": [], "gone": msec_time()})
         return True
 
+    def give_up(self, name: str) -> None:
+        """Delete a file without holders once the transaction commits, unless a record references
+        it."""
+        try:
+            if not self._is_referenced(name, self._locked_file(name)):
+                self._changes.delete_if_committed(name)
+        except IndexMissing:
+            self._changes.leave([name])
+
     def forget_gone(self, name: str) -> None:
-        """Delete the row of a file that is ``gone``, unless the name is in use again."""
+        """Delete the row of a file that is ``gone``, unless its name could come back."""
         row = self._locked_file(name)
-        if row is not None and "gone" in row:
+        if row is not None and "gone" in row and is_random(name):
             self._rows.delete(FILES, name)
 
-    def _name_of(self, attachment: Any, holding: Row | None) -> str | None:
-        """Return the name of the file whose metadata equals ``attachment``, the attribute of the
-        record that ``holding`` belongs to."""
+    def _is_referenced(self, name: str, row: Row | None, *, scan: bool = False) -> bool:
+        """Whether a record references the file, according to the records."""
+        named = [] if row is None else [Holder.at(uri) for uri in row["holders"]]
+        return any(self.referenced_by(holder) == name for holder in named) or bool(
+            self.showing([name], scan=scan)
+        )
+
+    def _accepted(self, attachment: Any, holding: Row | None) -> str | None:
+        """Return the name of the file that a client may write ``attachment`` for, into the record
+        of ``holding``: that is the metadata of the file, with a location that a record of it had,
+        or that begins with a base URL of the settings."""
         if not isinstance(attachment, dict):
             return None
-        for name in self._settings.relative_names(attachment.get("location")):
+        location: Any = attachment.get("location")
+        if holding is not None and location is not None and location == holding.get("location"):
+            names: Iterable[str] = [holding["name"]]
+        else:
+            names = self._settings.relative_names(location)
+        for name in names:
             row = self.file(name)
             if row and metadata_matches(attachment, row, holding):
                 return name
+        for name, row in self._files(names_in(location)).items():
+            if metadata_matches(attachment, row, None) and self._is_shown(row, location):
+                return name
         return None
+
+    def _is_shown(self, row: Row, location: str) -> bool:
+        """Whether a holder of the file has that location."""
+        holdings = self._get_many(HOLDINGS, row["holders"]).values()
+        return any(holding.get("location") == location for holding in holdings)
+
+    def _adopt(self, name: str, records: Collection[tuple[Holder, Object]]) -> None:
+        """Make records the holders of a file that was given up."""
+        self._changes.revoke_deletion(name)
+        row = self._locked_file(name)
+        if row is None:
+            # Its metadata is not known: check reports the file.
+            return
+        row.pop("gone", None)
+        row["holders"] = sorted({*row["holders"], *(holder.uri for holder, _ in records)})
+        self._write_file(row)
+        for holder, attachment in records:
+            held = self.held_by(holder)
+            if held is not None and held != name:
+                self._remove_holder(held, holder)
+            self._write_holding(holder, name, attachment, row)
+
+    def _files(self, names: Collection[str]) -> dict[str, Row]:
+        return self._get_many(FILES, names)
+
+    def _get_many(self, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
+        if not keys:
+            return {}
+        if is_transactional(self._kinto_storage):
+            return self._rows.get_many(resource_name, keys)
+        rows = {key: self._rows.get(resource_name, key) for key in keys}
+        return {key: row for key, row in rows.items() if row is not None}
 
     def _add_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
@@ -194,7 +326,6 @@ class References:
             row.pop("kept", None)
             row["holders"] = sorted({*row["holders"], holder.uri})
             self._write_file(row)
-        self._write_holding(holder, name)
 
     def _remove_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
@@ -223,11 +354,29 @@ class References:
     def _locked_file(self, name: str) -> Row | None:
         return self._rows.locked(FILES, name)
 
-    def _write_holding(self, holder: Holder, name: str) -> None:
-        self._rows.put(HOLDINGS, holder.uri, {"uri": holder.uri, "name": name})
+    def _write_holding(
+        self, holder: Holder, name: str, attachment: Object, row: Row | None = None
+    ) -> None:
+        """Write what the record holds; with the file's ``row``, also metadata that differs."""
+        holding = {"uri": holder.uri, "name": name, "location": attachment.get("location")}
+        if row is not None and not metadata_matches(attachment, row, None):
+            holding["shown"] = {key: attachment[key] for key in attachment if key != "location"}
+        self._rows.put(HOLDINGS, holder.uri, holding)
 
     def _write_file(self, row: Row) -> None:
         self._rows.put(FILES, row["name"], row)
+
+
+def _meant(attachment: Object, holding: Row | None, files: Mapping[str, Row]) -> str | None:
+    """Return which of ``files``, those that the location ends with, the record references.
+
+    That is the one that it holds, else the one with the longest name.
+    """
+    possible = {name for name, row in files.items() if may_be_same_file(attachment, row)}
+    if holding is not None and holding["name"] in possible:
+        name: str = holding["name"]
+        return name
+    return max(possible, key=len, default=None)
 
 
 def metadata_matches(attachment: dict[str, Any], row: Row, holding: Row | None) -> bool:

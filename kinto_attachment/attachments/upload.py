@@ -7,7 +7,7 @@ in several.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
@@ -110,12 +110,12 @@ class StagedUpload:
         self._inspection.update(chunk)
         self._staged.write(chunk)
 
-    def finish(self) -> tuple[str, Metadata]:
+    def finish(self, is_used: Callable[[str], bool]) -> tuple[str, Metadata]:
         """Make the file durable; return its relative name and its metadata.
 
-        Raises ``StorageUnavailable``.
+        ``is_used(name)`` tells names that must not come back. Raises ``StorageUnavailable``.
         """
-        return self._staged.finish(), self._inspection.metadata()
+        return self._staged.finish(is_used), self._inspection.metadata()
 
     def __enter__(self) -> StagedUpload:
         return self

@@ -58,7 +58,9 @@ def suspended(request: Any) -> Iterator[OwnTransaction]:
     before_commit = list(ended.getBeforeCommitHooks())
     after_commit = list(ended.getAfterCommitHooks())
     user, description = ended.user, ended.description
-    manager.abort()
+    # A connection that was lost in the meantime is not needed any more.
+    with suppress(*SQL_ERRORS):
+        manager.abort()
     try:
         yield partial(_own_transaction, manager)
     finally:
@@ -71,12 +73,13 @@ def suspended(request: Any) -> Iterator[OwnTransaction]:
 
 
 @contextmanager
-def committed(request: Any) -> Iterator[None]:
+def committed(request: Any, before_commit: Callable[[Any], None]) -> Iterator[None]:
     """Run the block, notify what it has changed, and commit: before the response is made.
 
     So whoever calls it knows what became of the write. ``ResourceChanged`` is sent here instead
-    of by Kinto's tween, ``AfterResourceChanged`` by Kinto's hook on the transaction. In a batch
-    and without pyramid_tm only the block runs; the rest happens when the batch ends.
+    of by Kinto's tween, ``AfterResourceChanged`` by Kinto's hook on the transaction.
+    ``before_commit(request)`` is called once all subscribers have run. In a batch and without
+    pyramid_tm only the block runs; the rest happens when the batch ends.
     Raises what subscribers and the database raise; nothing is written then.
     """
     if not _has_own_transaction(request):
@@ -87,6 +90,7 @@ def committed(request: Any) -> Iterator[None]:
         yield
         for event in sent.get_resource_events():
             sent.registry.notify(event)
+        before_commit(sent)
         manager.commit()
     except BaseException:
         _abort(manager)

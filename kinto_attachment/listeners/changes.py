@@ -7,7 +7,6 @@ look at: each record is read again, and the rows are made to match it.
 from __future__ import annotations
 
 from collections.abc import Container
-from itertools import islice
 from typing import Any
 
 from kinto.core.events import ACTIONS, ResourceChanged
@@ -50,12 +49,18 @@ def on_records_changed(event: Any) -> None:
         _terminate_uploads_to(event.request, holders)
         if len(holders) > 1:
             holders = _release_deleted(event.request, references, holders)
+    refusals = []
     for holder in holders:
         try:
             references.sync(holder, trusted=trusted)
-        except Refusal:
+        except Refusal as refusal:
+            if is_transactional(event.request.registry.storage):
+                raise
+            # The other records are written, and stay so.
             _restore(event.request, references, holder)
-            raise
+            refusals.append(refusal)
+    if refusals:
+        raise refusals[0]
 
 
 def on_collections_deleted(event: Any) -> None:
@@ -83,16 +88,15 @@ def _delete_records(request: Any, bucket_id: str, collection_id: str) -> None:
     collection_uri = f"/buckets/{bucket_id}/collections/{collection_id}"
     # An upload that is about to write its record finishes first, or finds the collection gone.
     lock(kinto_storage, "collection", f"/buckets/{bucket_id}", collection_id)
-    has_file = [Filter(FILE, True, COMPARISON.HAS)]
-    records = pages(kinto_storage, "record", collection_uri, has_file)
-    holders = (Holder(bucket_id, collection_id, record["id"]) for record in records)
-    while some := list(islice(holders, PAGE)):
-        references.release_many(some)
-    _terminate_uploads(request, f"{collection_uri}/*")
-    while kinto_storage.delete_all(
+    # Records first, then files, as those lock them who write a record. And a file that only such
+    # records reference would never go.
+    while deleted := kinto_storage.delete_all(
         resource_name="record", parent_id=collection_uri, limit=PAGE, with_deleted=False
     ):
-        pass
+        references.release_many(
+            [Holder(bucket_id, collection_id, record["id"]) for record in deleted]
+        )
+    _terminate_uploads(request, f"{collection_uri}/*")
 
 
 def _release_deleted(request: Any, references: References, holders: list[Holder]) -> list[Holder]:
@@ -160,10 +164,10 @@ def _is_trusted(request: Any) -> bool:
 
 
 def _restore(request: Any, references: References, holder: Holder) -> None:
-    """Write the attachment that the rows have back into the record, where nothing rolls back."""
+    """Write the attachment that the rows have back into the record."""
     kinto_storage = request.registry.storage
     record = references.record(holder)
-    if is_transactional(kinto_storage) or record is None:
+    if record is None:
         return
     record.pop("last_modified")
     record.pop(FILE)

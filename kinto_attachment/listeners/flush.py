@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from itertools import islice
 from typing import IO, Any
 
 import transaction
 from kinto.events import ServerFlushed
 from pyramid.events import ContextFound
 
-from kinto_attachment.attachments.file_changes import delete_files
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.file_changes import FileChanges, delete_files
+from kinto_attachment.attachments.references import FILES, References
 from kinto_attachment.database.scan import current_rows
 from kinto_attachment.database.transactions import outermost
 from kinto_attachment.storage import FileStorage, State
@@ -25,6 +26,8 @@ from kinto_attachment.tus.store import UploadStore
 
 _ROUTE = "flush"
 _FOUND = "_attachments_found"
+_PAGE = 1000
+"""Names in one question to the records."""
 
 
 def register(config: Any) -> None:
@@ -49,9 +52,18 @@ def on_server_flushed(event: Any) -> None:
     """Delete what was written down, once the transaction has ended."""
     found = getattr(event.request, _FOUND, None)
     # Other plugins may notify of a flush of their own: its files are left for gc.
-    if found is not None:
-        hook = transaction.get().addAfterCommitHook
-        hook(_delete, args=(event.request.attachment, found))
+    if found is None:
+        return
+    files, registry = event.request.attachment, event.request.registry
+    references = References(
+        registry.storage, registry.attachment_settings, FileChanges.current(files)
+    )
+    shown: set[str] = set()
+    names = _names(found)
+    while some := list(islice(names, _PAGE)):
+        # Kinto has emptied the table: what is there has been written since.
+        shown |= references.showing(some, scan=True).keys()
+    transaction.get().addAfterCommitHook(_delete, args=(files, found, shown))
 
 
 def _stored(kinto_storage: Any) -> Iterator[str | State]:
@@ -66,12 +78,16 @@ def _stored(kinto_storage: Any) -> Iterator[str | State]:
                 yield upload.name
 
 
-def _delete(success: bool, files: FileStorage, found: IO[str]) -> None:
+def _delete(success: bool, files: FileStorage, found: IO[str], shown: Container[str]) -> None:
     # Even without success: Kinto's storage was emptied in an earlier transaction.
-    delete_files(files, (item for item in _read(found) if isinstance(item, str)))
+    delete_files(files, (name for name in _names(found) if name not in shown))
     for item in _read(found):
         if not isinstance(item, str):
             files.cancel(item)
+
+
+def _names(found: IO[str]) -> Iterator[str]:
+    return (item for item in _read(found) if isinstance(item, str))
 
 
 def _read(found: IO[str]) -> Iterator[str | State]:

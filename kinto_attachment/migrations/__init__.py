@@ -1,4 +1,4 @@
-"""Migrate what versions 0.x to 9.x left in Kinto's storage, when ``kinto migrate`` runs.
+"""What ``kinto migrate`` does: migrate the links of versions 0.x to 9.x, create an index.
 
 These versions kept one *link* for each upload: the relative name of the file, and the URI of the
 record that it was attached to. Copies of the record, which publishing plugins made, had none. So
@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import transaction
 from kinto.core.storage.exceptions import BackendError
 from kinto.core.storage.postgresql import PostgreSQLPluginMigration
 from kinto.core.utils import msec_time, sqlalchemy
 from pyramid.events import ApplicationCreated
 from pyramid.settings import asbool
 
+from kinto_attachment.database import location_index
 from kinto_attachment.database.scan import errors, is_postgresql
 from kinto_attachment.migrations import sql
 from kinto_attachment.settings import Settings
@@ -36,12 +38,17 @@ def register(config: Any, settings: Settings) -> None:
 
 
 def on_application_created(event: Any) -> None:
-    """Warn of links to migrate. Errors of the database do not stop the server."""
+    """Warn of what is to be migrated. Errors of the database do not stop the server."""
     try:
-        pending = pending_links(event.app.registry.storage)
+        pending, has_index = _state(event.app.registry.storage)
     except BackendError as error:
         logger.warning("Whether links of earlier versions wait is not known: %s", error)
         return
+    if not has_index:
+        logger.warning(
+            "The index of attachments' locations is missing. Until you run kinto migrate --ini "
+            "..., files that records do not reference any more are left for kinto-attachment gc."
+        )
     if pending:
         logger.warning(
             "%d attachments of an earlier version of kinto-attachment have not been taken over. "
@@ -52,9 +59,14 @@ def on_application_created(event: Any) -> None:
 
 def pending_links(kinto_storage: Any) -> int:
     """Count the links that are still to be migrated. Raises Kinto's ``BackendError``."""
+    return _state(kinto_storage)[0]
+
+
+def _state(kinto_storage: Any) -> tuple[int, bool]:
+    """Return how many links are to be migrated, and whether the index can be used."""
     if not is_postgresql(kinto_storage):
         # The memory backend has lost those of the earlier version.
-        return 0
+        return 0, True
     # Not a pooled connection: servers fork after the start, and must not share one.
     engine = sqlalchemy.create_engine(
         kinto_storage.client.session_factory.get_bind().url,
@@ -62,7 +74,9 @@ def pending_links(kinto_storage: Any) -> int:
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
     with errors(), engine.connect() as connection:
-        return _count_links(connection) or 0
+        links = _count_links(connection)
+        # Without tables, Kinto itself asks for kinto migrate.
+        return links or 0, links is None or location_index.is_valid(connection)
 
 
 def migrated_at(connection: Any) -> int | None:
@@ -81,7 +95,7 @@ class LinksMigration(PostgreSQLPluginMigration):
 
     name = "kinto_attachment"
     # Version 9 of the plugin registered 2.
-    schema_version = 3
+    schema_version = 4
 
     def __init__(self, settings: Settings, *, readonly: bool = False) -> None:
         self._settings = settings
@@ -96,7 +110,7 @@ class LinksMigration(PostgreSQLPluginMigration):
         if self._readonly:
             logger.error("Cannot take over attachments of earlier versions in readonly mode.")
             return
-        with client.connect() as connection:
+        with client.connect(force_commit=True) as connection:
             links = _count_links(connection)
         if links is None:
             # A dry run before the first run: Kinto has not made its tables.
@@ -105,6 +119,8 @@ class LinksMigration(PostgreSQLPluginMigration):
             self.migrate_schema(self.get_installed_version(), dry_run)
         else:
             logger.info("No attachments of earlier versions are left.")
+        if links is not None and not dry_run:
+            self._create_index()
 
     def migrate_schema(self, start_version: int, dry_run: bool) -> None:
         """Migrate in one transaction, whatever ``start_version`` is: all versions had links."""
@@ -112,9 +128,21 @@ class LinksMigration(PostgreSQLPluginMigration):
             if _count_links(connection):
                 self._migrate(connection, dry_run)
             if not dry_run:
+                _execute(connection, sql.ADD_LOCATIONS)
                 name = f"{self.name}_schema_version"
                 _execute(connection, sql.STORE_VERSION, name=name, value=str(self.schema_version))
         logger.info("Attachments of earlier versions: %s.", "simulated" if dry_run else "done")
+
+    def _create_index(self) -> None:
+        # PostgreSQL waits for every open transaction, also one of this thread that only read.
+        transaction.abort()
+        try:
+            location_index.create(self.client)
+        except BackendError as error:
+            logger.error(
+                "The index of attachments' locations was not created, run kinto migrate again: %s",
+                error,
+            )
 
     def _migrate(self, connection: Any, dry_run: bool) -> None:
         if not dry_run:

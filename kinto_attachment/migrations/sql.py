@@ -75,7 +75,7 @@ SELECT parent_id || '/records/' || id AS uri,
     # Leaves out records that have a holding already, and files that are marked gone.
     f"""
 CREATE TEMPORARY TABLE attachment_holders ON COMMIT DROP AS
-SELECT DISTINCT ON (uri) uri, names.name, metadata, link.name IS NOT NULL AS linked
+SELECT DISTINCT ON (uri) uri, names.name, location, metadata, link.name IS NOT NULL AS linked
   FROM attachment_records
        CROSS JOIN unnest(CAST(:bases AS text[])) AS base
        JOIN attachment_names AS names ON names.name = substr(location, char_length(base) + 1)
@@ -239,6 +239,22 @@ DELETE FROM objects
    AND NOT EXISTS (SELECT FROM attachment_pending WHERE name = link.name)
     """,
 )
+
+# Holdings of the first versions had no location: a record that is sent back unchanged needs it.
+ADD_LOCATIONS = f"""
+UPDATE objects AS holding
+   SET data = holding.data
+              || jsonb_build_object('location', record.data->'attachment'->'location'),
+       last_modified = NULL
+  FROM objects AS record
+ WHERE holding.resource_name = '{HOLDINGS}' AND NOT holding.deleted
+   AND NOT holding.data ? 'location'
+   AND record.resource_name = 'record' AND NOT record.deleted
+   AND record.parent_id = split_part(holding.data->>'uri', '/records/', 1)
+   AND record.id = split_part(holding.data->>'uri', '/records/', 2)
+   AND right(record.data->'attachment'->>'location', char_length(holding.data->>'name'))
+       = holding.data->>'name'
+"""
 
 STORE_VERSION = """
 INSERT INTO metadata (name, value)

@@ -10,7 +10,7 @@ provider.
 from __future__ import annotations
 
 import abc
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,8 @@ from kinto_attachment.storage.staged import NewFile, StagedFile
 
 CHUNK_SIZE = 256 * 1024
 """Bytes that are read from a file at once."""
+
+OnUnreadable = Callable[[str, "StorageUnavailable"], object]
 
 _DELETE_THREADS = 8
 _DELETE_BATCH = 100
@@ -92,7 +94,8 @@ class FileStorage(PyramidStorage):
     @abc.abstractmethod
     def used_by(self, state: State) -> frozenset[str]:
         """Return what the unfinished file of ``state`` uses: names that ``list()`` may yield, and
-        the ``id`` of what ``incomplete()`` may yield."""
+        the ``id`` of what ``incomplete()`` may yield. The name of the finished file is among them
+        if it is random: it may become visible at any moment."""
 
     def incomplete(self) -> Iterator[IncompleteUpload]:
         """Yield every unfinished upload that ``list()`` does not yield, those of ``stage()`` and
@@ -135,9 +138,14 @@ class FileStorage(PyramidStorage):
         return True
 
     @abc.abstractmethod
-    def list(self) -> Iterator[StoredFile]:
+    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
         """Yield every file of the storage, hidden ones of unfinished uploads included, in
-        constant memory. Raises ``StorageUnavailable``."""
+        constant memory.
+
+        ``on_unreadable(name, error)`` is called for each folder that may not be read, with its
+        relative name; the rest is yielded. Raises ``StorageUnavailable``; without the callback
+        also for such a folder.
+        """
 
     @abc.abstractmethod
     def delete(self, name: str) -> bool:

@@ -14,11 +14,18 @@ import unicodedata
 from collections.abc import Callable
 from uuid import uuid4
 
+from kinto_attachment.storage.cleanup import best_effort
+
 MAX_BYTES = 255
 MAX_EXTENSION_BYTES = 64
 
 _ROOM_FOR_NUMBER = len("-9999999999")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+# RFC 9562, section 5.4.
+_UUID4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_RANDOM = re.compile(rf"{_UUID4}(\.[a-z0-9_-]+)?")
+_PART = re.compile(rf"\.{_UUID4}(-([0-9]+|name))?\.part")
 
 
 def safe(filename: str) -> str:
@@ -34,6 +41,11 @@ def safe(filename: str) -> str:
 def randomized(filename: str) -> str:
     """Return a UUID4 with the extension of ``filename``, in lower case."""
     return f"{uuid4()}{_split(filename)[1].lower()}"
+
+
+def is_random(name: str) -> bool:
+    """Whether ``name``, in any folder, is one that ``randomized`` gives."""
+    return _RANDOM.fullmatch(name.rpartition("/")[2]) is not None
 
 
 def numbered(name: str, number: int) -> str:
@@ -53,28 +65,76 @@ def hidden_prefix(upload: str) -> str:
     return f".{upload}"
 
 
-def claim(name: str, create: Callable[[str], bool], exists: Callable[[str], bool]) -> str:
-    """Create a file as ``name``, or else as ``numbered(name, 1)``...; return the name it got.
+def is_part(name: str) -> bool:
+    """Whether ``name`` is one that ``hidden`` gives, to any piece of any upload."""
+    return _PART.fullmatch(name) is not None
 
-    ``create(candidate)`` returns ``False`` if that name is taken; ``exists(candidate)`` only
-    looks. Among n taken names it looks about 2 log2(n) times, not n times: it doubles the number
-    until a name looks free, then halves the gap. Where files were deleted in between, the number
-    is that of a free name, maybe not the lowest.
-    """
-    candidate, number = name, 0
-    while not create(candidate):
-        low, step = number, 1
-        while exists(numbered(name, low + step)):
-            low, step = low + step, step * 2
-        number = low + step
-        while number - low > 1:
-            middle = (low + number) // 2
-            if exists(numbered(name, middle)):
-                low = middle
-            else:
-                number = middle
-        candidate = numbered(name, number)
-    return candidate
+
+class Claim:
+    """How a file gets a name that no other file has or had."""
+
+    def __init__(
+        self,
+        create: Callable[[str], bool],
+        give_back: Callable[[str], object],
+        exists: Callable[[str], bool],
+        is_used: Callable[[str], bool] | None = None,
+    ) -> None:
+        """``create(name)`` makes the file, or returns ``False`` if the name is taken;
+        ``give_back(name)`` undoes it. ``exists(name)`` looks for a file, ``is_used(name)`` for
+        the memory of one."""
+        self._create = create
+        self._give_back = give_back
+        self._exists = exists
+        self._is_used = is_used or (lambda name: False)
+
+    def first_free(self, name: str) -> str:
+        """Create a file as ``name``, or else as ``numbered(name, 1)``...; return the name it got.
+
+        Among n taken names it looks about 2 log2(n) times, not n times: it doubles the number
+        until a name looks free, then halves the gap. Where files were deleted in between, the
+        number is that of a free name, maybe not the lowest.
+        """
+        candidate, number = name, 0
+        while not self._take(candidate):
+            low, step = number, 1
+            while self._looks_taken(numbered(name, low + step)):
+                low, step = low + step, step * 2
+            number = low + step
+            while number - low > 1:
+                middle = (low + number) // 2
+                if self._looks_taken(numbered(name, middle)):
+                    low = middle
+                else:
+                    number = middle
+            candidate = numbered(name, number)
+        return candidate
+
+    def exactly(self, name: str) -> str:
+        """Create a file as ``name``, and return that. Raises ``FileExistsError``."""
+        if not self._take(name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        return name
+
+    def keep(self, name: str) -> bool:
+        """Whether the file that was created as ``name`` may keep it; give it back otherwise, or
+        if that cannot be known."""
+        try:
+            is_used = self._is_used(name)
+        except BaseException:
+            best_effort("give back a name", self._give_back, name)
+            raise
+        if is_used:
+            self._give_back(name)
+        return not is_used
+
+    def _take(self, name: str) -> bool:
+        # Asked before, it only saves the work: another process may take the name, have it
+        # remembered and delete the file before this one creates it. The second answer counts.
+        return not self._is_used(name) and self._create(name) and self.keep(name)
+
+    def _looks_taken(self, name: str) -> bool:
+        return self._is_used(name) or self._exists(name)
 
 
 def join(folder: str, name: str) -> str:

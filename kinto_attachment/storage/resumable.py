@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from kinto_attachment.storage.cleanup import best_effort
+from kinto_attachment.storage.staged import IsUsed
 
 State = dict[str, Any]
 
@@ -67,18 +68,20 @@ class ResumableFile(abc.ABC):
         """
         return self._or_close(self._checkpoint)
 
-    def finish(self) -> str:
+    def finish(self, is_used: IsUsed | None = None) -> str:
         """Make the file durable and visible; return its relative name.
 
-        Promises what ``StagedFile.finish()`` does: it survives a power cut and has overwritten
-        nothing. Raises what ``write()`` raises.
+        Promises what ``StagedFile.finish()`` does: it survives a power cut, has overwritten
+        nothing and has no name that ``is_used``. Raises what ``write()`` raises, and what
+        ``is_used`` raises.
         After an error or a kill the file can be resumed and finished again, and becomes visible
-        once, under the name that it may have got already. Take a checkpoint of all bytes and
-        persist its state first: from an earlier state ``resume()`` may raise
-        ``FileNotFoundError``. Persist the name: once this has returned, only a random one is
-        found again.
+        once, under the name that it may have got already, unless ``is_used`` refuses that now.
+        Take a checkpoint of all bytes and persist its state first: from an earlier state
+        ``resume()`` may raise ``FileNotFoundError``. Persist the name, and only then anything
+        that makes ``is_used`` true for it: once this has returned, only a random one is found
+        again.
         """
-        name = self._or_close(self._finish)
+        name = self._or_close(self._finish, is_used)
         self._finished = True
         self.close()
         return name
@@ -113,7 +116,7 @@ class ResumableFile(abc.ABC):
     def _checkpoint(self) -> State: ...
 
     @abc.abstractmethod
-    def _finish(self) -> str: ...
+    def _finish(self, is_used: IsUsed | None) -> str: ...
 
     @abc.abstractmethod
     def _discard(self) -> None: ...

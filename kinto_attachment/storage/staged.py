@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
 
+IsUsed = Callable[[str], bool]
+
 _Result = TypeVar("_Result")
 
 
@@ -24,6 +26,10 @@ class NewFile:
     """Relative path with ``/`` between its folders; trusted."""
     randomize: bool = True
     """Take only the extension from ``filename``; the rest of the stored name is a UUID4."""
+    exact_name: bool = False
+    """Store the file as ``folder/filename``, letter for letter, hidden names included, whatever
+    ``randomize`` says: ``finish()`` raises ``FileExistsError`` if that is taken. ``filename`` is
+    trusted then. Only for ``stage()``; ``create()`` raises ``TypeError``."""
     content_type: str = "application/octet-stream"
     """Media type, for storages that serve their files: ASCII, without control characters."""
     size: int | None = None
@@ -33,9 +39,16 @@ class NewFile:
     """Canned ACL of the object on S3, in place of the storage's own; ``""``: none is sent. Set by
     ``save(acl=...)`` of pyramid_storage. The local disk has no ACLs, and refuses one."""
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the name is one that no other file has."""
+        return self.randomize and not self.exact_name
+
     def make_name(self) -> str:
         """Return a name to store the file as, with its folder; a new one each time if it is
-        random. Raises ``ValueError`` if ``folder`` leads out of the storage."""
+        random. Raises ``ValueError`` if it leads out of the storage."""
+        if self.exact_name:
+            return names.join(self.folder, self.filename)
         name = names.randomized(self.filename) if self.randomize else names.safe(self.filename)
         return names.join(self.folder, name)
 
@@ -57,15 +70,20 @@ class StagedFile(abc.ABC):
         """
         self._or_discard(self._write, chunk)
 
-    def finish(self) -> str:
+    def finish(self, is_used: IsUsed | None = None) -> str:
         """Make the file durable and visible; return its relative name.
 
         Once it returns, the file survives a power cut. Never overwrites: if the wanted name is
         taken, the file gets the next free one (``a.txt``, ``a-1.txt``, ``a-2.txt``...).
-        Raises ``StorageUnavailable``, and then the file is discarded and nothing is visible.
-        Raises ``ValueError`` on a file that was finished or discarded.
+        ``is_used(name)`` says whether a name must not come back, though no file has it now. It is
+        not asked about random names; about others it is asked when the file has the name already
+        (its answer counts then), and may be asked before. Other processes may see the file for
+        a moment under a name that it does not keep.
+        Raises ``StorageUnavailable``, ``FileExistsError`` (only for an exact name), what
+        ``is_used`` raises, and then the file is discarded and nothing is visible. Raises
+        ``ValueError`` on a file that was finished or discarded.
         """
-        name = self._or_discard(self._finish)
+        name = self._or_discard(self._finish, is_used)
         self._closed = True
         return name
 
@@ -92,7 +110,7 @@ class StagedFile(abc.ABC):
     def _write(self, chunk: bytes) -> None: ...
 
     @abc.abstractmethod
-    def _finish(self) -> str: ...
+    def _finish(self, is_used: IsUsed | None) -> str: ...
 
     @abc.abstractmethod
     def _discard(self) -> None: ...

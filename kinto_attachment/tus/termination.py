@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.references import References
 from kinto_attachment.database.transactions import OwnTransaction
 from kinto_attachment.errors import (
@@ -17,7 +16,7 @@ from kinto_attachment.errors import (
     UnknownUpload,
     status_of,
 )
-from kinto_attachment.storage import FileStorage, best_effort
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.tus.lease import Lease
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
@@ -32,7 +31,10 @@ _MAY_PASS = (401, 403, 409, 423)
 class Termination:
     """Terminates uploads."""
 
-    def __init__(self, store: UploadStore, files: FileStorage, references: References) -> None:
+    def __init__(
+        self, store: UploadStore, files: FileStorage, references: Callable[[], References]
+    ) -> None:
+        """``references()`` makes those of the current transaction."""
         self._store = store
         self._files = files
         self._references = references
@@ -75,11 +77,9 @@ class Termination:
         self.discard(own_transaction, upload)
 
     def discard(self, own_transaction: OwnTransaction, upload: ResumableUpload) -> None:
-        """Delete what is stored of an upload without a row, but no file that its record shows."""
+        """Delete what is stored of an upload without a row, but no file that a record
+        references."""
         self._files.cancel(upload.state)
-        if upload.name is None:
-            return
-        with own_transaction():
-            shown = self._references.referenced_by(Holder.at(upload.record))
-        if shown != upload.name:
-            best_effort("delete the file of an upload", self._files.delete, upload.name)
+        if upload.name is not None:
+            with own_transaction():
+                self._references().give_up(upload.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
+from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import IncomingFile, UploadPolicy
 from kinto_attachment.database.objects import is_transactional
@@ -73,6 +74,7 @@ class ResumableUploads:
         self._files = files
         self._kinto_storage = request.registry.storage
         self._store = UploadStore(self._kinto_storage)
+        self._termination = Termination(self._store, files, self._references)
         self._record_uri = Holder.of(request.matchdict).uri
 
     @cached_property
@@ -119,7 +121,7 @@ class ResumableUploads:
             if upload.name is not None:
                 best_effort("delete the file of an upload", self._files.delete, upload.name)
             raise
-        with committed(self._request):
+        with committed(self._request, last_look):
             return self._write_created(upload, metadata, creation)
 
     def append(
@@ -134,22 +136,22 @@ class ResumableUploads:
         """
         with suspended(self._request) as own_transaction:
             lease = self._acquire(own_transaction, upload_id, offset, content, length)
-            with self._termination().while_receiving(own_transaction, lease):
+            with self._termination.while_receiving(own_transaction, lease):
                 if lease.upload.length is not None:
                     length = lease.upload.length
                 if lease.upload.name is not None:
                     # Only the record is missing: the client sends the last byte again.
                     for _ in content.chunks(self._room(length, offset)):
                         pass
-                elif not self._receive(lease, offset, content, length):
+                elif not self._receive(own_transaction, lease, offset, content, length):
                     return lease.upload
                 metadata = self._inspect(lease.upload, self._accepted(lease.upload), lease)
         try:
-            with committed(self._request):
+            with committed(self._request, last_look):
                 return self._attach(lease.upload, metadata)
         except BaseException as error:
             with suspended(self._request) as own_transaction:
-                self._termination().after_refusal(own_transaction, lease, error)
+                self._termination.after_refusal(own_transaction, lease, error)
             raise
 
     def terminate(self, upload_id: str) -> None:
@@ -162,7 +164,7 @@ class ResumableUploads:
                 upload = self._locked(upload_id)
                 self._store.remove(upload)
             if not upload.done:
-                self._termination().discard(own_transaction, upload)
+                self._termination.discard(own_transaction, upload)
 
     def _locked(self, upload_id: str) -> ResumableUpload:
         upload = self._store.locked(self._record_uri, upload_id)
@@ -217,10 +219,17 @@ class ResumableUploads:
             receive(content, file, room)
             upload = replace(upload, state=file.checkpoint())
             if file.offset == upload.length:
-                upload = replace(upload, name=file.finish())
+                upload = replace(upload, name=file.finish(self._references().is_used))
         return upload
 
-    def _receive(self, lease: Lease, offset: int, content: Body, length: int | None) -> bool:
+    def _receive(
+        self,
+        own_transaction: OwnTransaction,
+        lease: Lease,
+        offset: int,
+        content: Body,
+        length: int | None,
+    ) -> bool:
         """Receive the body. Return whether the file is whole, and finished then."""
         try:
             with closing(self._files.resume(lease.upload.state)) as file:
@@ -237,10 +246,20 @@ class ResumableUploads:
                     lease.release(state=state, expires=self._expiry())
                     return False
                 lease.save(state=state, expires=self._expiry())
-                lease.save(name=file.finish())
+                name = file.finish(partial(self._is_used, own_transaction))
         except FileNotFoundError as error:
             raise ExpiredUpload() from error
+        try:
+            lease.save(name=name)
+        except UnknownUpload:
+            # Terminated meanwhile. Nobody else knows the name, and the file would stay.
+            lease.upload = replace(lease.upload, name=name)
+            raise
         return True
+
+    def _is_used(self, own_transaction: OwnTransaction, name: str) -> bool:
+        with own_transaction():
+            return self._references().is_used(name)
 
     def _inspect(
         self, upload: ResumableUpload, file: IncomingFile, lease: Lease | None = None
@@ -312,10 +331,9 @@ class ResumableUploads:
         data = {**creation.body.get("data", {}), FILE: attachment}
         records.validate(self._request, self._request.context, {**creation.body, "data": data})
 
-    def _termination(self) -> Termination:
+    def _references(self) -> References:
         changes = FileChanges.current(self._files)
-        references = References(self._kinto_storage, self._settings, changes)
-        return Termination(self._store, self._files, references)
+        return References(self._kinto_storage, self._settings, changes)
 
     def _expiry(self) -> int:
         return int(msec_time() + self._settings.uploads_expire.total_seconds() * 1000)

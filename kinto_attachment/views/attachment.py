@@ -12,6 +12,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.attachments.authorization import AttachmentContext, valid_context
 from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy
 from kinto_attachment.database.transactions import committed, release
 from kinto_attachment.errors import answered
@@ -74,11 +75,11 @@ def post_attachment(request: Any) -> Any:
         upload, fields = read_form(stream, length, boundary, open_file)
         body = {name: json_object(name, text) for name, text in fields.items()}
         body.get("data", {}).pop(FILE, None)
-        name, metadata = upload.finish()
-
-    with committed(request):
-        FileChanges.current(files).discard_if_aborted(name)
         record = RecordAttachment(request, settings, files)
+        name, metadata = upload.finish(record.is_used)
+
+    with committed(request, last_look):
+        FileChanges.current(files).discard_if_aborted(name)
         attachment = record.attach(name, metadata, body, preconditions)
     request.response.headers["Location"] = request.route_url("record-object", **ids)
     return attachment
@@ -89,7 +90,7 @@ def delete_attachment(request: Any) -> Response:
     """Detach the file of the record."""
     valid_context(request)
     preconditions = Preconditions(request.headers)
-    with committed(request):
+    with committed(request, last_look):
         record = RecordAttachment(
             request, request.registry.attachment_settings, request.attachment
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kinto_attachment.attachments.locations import digests_of, may_be_same_file, names_in
+from kinto_attachment.attachments.locations import last_segments, may_be_same_file, names_in
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,9 @@ def test_a_location_of_many_segments_means_only_short_names():
     assert len(found) == 20
 
 
-def test_a_name_is_found_raw_and_percent_encoded():
-    assert len(digests_of("folder/a.txt")) == 1
-    assert len(digests_of("folder/a b.txt")) == 2
-    assert set(digests_of("a%20b.txt")) & set(digests_of("x/a b.txt"))
+def test_a_location_may_end_with_the_name_raw_or_percent_encoded():
+    assert last_segments("folder/a.txt") == ["a.txt"]
+    assert last_segments("a b.txt") == ["a b.txt", "a%20b.txt"]
 
 
 @pytest.mark.parametrize(

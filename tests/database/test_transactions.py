@@ -188,6 +188,20 @@ def test_a_transaction_that_is_released_holds_nothing(storage):
     assert held == []
 
 
+def test_a_transaction_is_released_although_its_connection_was_lost(storage):
+    class Connection(Database):
+        def abort(self, transaction):
+            raise sqlalchemy.exc.OperationalError("ROLLBACK", {}, Exception("connection lost"))
+
+    before = transaction.get()
+    before.join(Connection())
+
+    release(Request())
+
+    assert transaction.get() is not before
+    transaction.commit()
+
+
 def test_a_short_transaction_that_does_not_commit(storage):
     lost = sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
 

@@ -198,7 +198,8 @@ def test_nothing_is_lost_before_the_migration(switched):
     switched.attach(record_path("c", "replaced"), b"third")
     switched.app.delete("/v1/buckets/b")
 
-    assert switched.contents() == ALL
+    # The index of locations is not there yet either: what is new is left for gc.
+    assert switched.contents() == ALL | {b"third"}
 
 
 def test_the_log_says_what_to_run_until_it_has_run(switched, caplog, make_app):

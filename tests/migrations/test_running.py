@@ -76,7 +76,7 @@ def test_the_version_is_remembered_once(new_database, make_app, installed):
     for _ in range(2):
         migrate({"registry": registry})
 
-    assert versions(database) == ([installed, "3"] if installed else ["3"])
+    assert versions(database) == ([installed, "4"] if installed else ["4"])
 
 
 @on_postgresql

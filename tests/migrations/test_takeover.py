@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tests.migrations.conftest import uri_of
+from tests.migrations.conftest import BASE_URL, uri_of
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 
@@ -57,7 +57,11 @@ def test_links_become_rows(earlier, resource_name):
         "size": 7,
     }
     for record in ("c/r", "main/r"):
-        assert earlier.holding(record) == {"uri": uri_of(record), "name": NAME}
+        assert earlier.holding(record) == {
+            "uri": uri_of(record),
+            "name": NAME,
+            "location": f"{BASE_URL}{NAME}",
+        }
     assert earlier.waiting == 0
 
 

@@ -116,3 +116,38 @@ def test_answers_are_built_in_one_place(module):
         assert "http_error" in built
     else:
         assert built <= {"HTTPNotFound"}, built
+
+
+DELETING = {
+    # The transaction's: whatever is given up passes the last look.
+    ("kinto_attachment.attachments.file_changes", "delete_files"),
+    # Each file is asked about right before, under the lock on its row.
+    ("kinto_attachment.commands.gc", "delete_files"),
+    # Files that nobody has been told of.
+    ("kinto_attachment.tus.uploads", "create"),
+    ("kinto_attachment.views.heartbeat", "heartbeat"),
+}
+
+
+def deleting_functions() -> Iterator[tuple[str, str]]:
+    """The functions out of the storage that delete stored files."""
+    for module, tree in MODULES.items():
+        if room_of(module) == "storage":
+            continue
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and any(
+                isinstance(node, ast.Attribute)
+                and (
+                    node.attr == "delete_many"
+                    and not ast.unparse(node.value).endswith("rows")
+                    or node.attr == "delete"
+                    and ast.unparse(node.value).endswith("files")
+                )
+                for node in ast.walk(function)
+            ):
+                yield module, function.name
+
+
+def test_files_are_deleted_in_few_places():
+    """Another place has to ask the records first, too: see ``References.keep_referenced()``."""
+    assert set(deleting_functions()) == DELETING

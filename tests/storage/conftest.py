@@ -171,6 +171,19 @@ def _no_thread_is_left() -> Iterator[None]:
         time.sleep(0.01)
 
 
+class UsedMeanwhile:
+    """An ``is_used()`` that learns of ``names`` when it has been asked for them once: another
+    process has stored and deleted files of that name since the first look."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self.asked: list[str] = []
+
+    def __call__(self, name: str) -> bool:
+        self.asked.append(name)
+        return name in self._names and self.asked.count(name) > 1
+
+
 def storage_of(*arguments: str) -> FileStorage:
     """The storage of a ``Backend`` with these arguments."""
     if len(arguments) == 1:

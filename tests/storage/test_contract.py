@@ -19,7 +19,7 @@ from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable, StoredFile
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
-from tests.storage.conftest import BASE_URL, Backend, random_bytes
+from tests.storage.conftest import BASE_URL, Backend, UsedMeanwhile, random_bytes
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
@@ -137,6 +137,89 @@ def test_a_large_file_does_not_overwrite_either(backend: Backend) -> None:
     assert backend.content("a-1.txt") == content
     assert backend.content("a-2.txt") == content[::-1]
     assert backend.everything() == ["a-1.txt", "a-2.txt", "a.txt"]
+
+
+@pytest.mark.parametrize("size", [10, MIN_PART_SIZE + 1])
+def test_a_name_that_was_used_does_not_come_back(backend: Backend, size: int) -> None:
+    for is_used in (["f/a.txt", "f/a-1.txt"].__contains__, UsedMeanwhile("f/a.txt", "f/a-1.txt")):
+        staged = backend.storage.stage(NewFile("a.txt", folder="f", randomize=False, size=size))
+        staged.write(random_bytes(size))
+        name = staged.finish(is_used)
+        assert name == "f/a-2.txt"
+        assert backend.content(name) == random_bytes(size)
+        assert backend.everything() == [name]
+        backend.storage.delete(name)
+
+
+def test_the_answer_counts_that_is_given_when_the_file_has_the_name(backend: Backend) -> None:
+    answered = []
+
+    def is_used(name: str) -> bool:
+        answered.append((name, backend.storage.exists(name)))
+        return False
+
+    staged = backend.storage.stage(NewFile("a.txt", randomize=False))
+    assert staged.finish(is_used) == "a.txt"
+    assert answered[-1] == ("a.txt", True)
+
+
+def test_nobody_asks_whether_a_random_name_was_used(backend: Backend) -> None:
+    is_used = UsedMeanwhile()
+    name = backend.storage.stage(NewFile("a.txt")).finish(is_used)
+    assert is_used.asked == []
+    assert backend.everything() == [name]
+
+
+@pytest.mark.parametrize("answers", [0, 1, 3])
+@pytest.mark.parametrize("size", [10, MIN_PART_SIZE + 1])
+def test_if_nobody_knows_whether_a_name_was_used_nothing_is_left(
+    backend: Backend, size: int, answers: int
+) -> None:
+    is_used = UsedMeanwhile("a.txt")
+
+    def fail_after(name: str) -> bool:
+        if len(is_used.asked) == answers:
+            raise ConnectionError("no database")
+        return is_used(name)
+
+    staged = backend.storage.stage(NewFile("a.txt", randomize=False))
+    staged.write(random_bytes(size))
+    with pytest.raises(ConnectionError, match="no database"):
+        staged.finish(fail_after)
+    assert backend.everything() == []
+
+
+@pytest.mark.parametrize("used", ["before", "meanwhile"])
+def test_an_exact_name_that_was_used_is_not_given(backend: Backend, used: str) -> None:
+    is_used = UsedMeanwhile("a.txt") if used == "meanwhile" else ["a.txt"].__contains__
+    staged = backend.storage.stage(NewFile("a.txt", exact_name=True))
+    with pytest.raises(FileExistsError, match="a.txt"):
+        staged.finish(is_used)
+    assert backend.everything() == []
+
+
+@pytest.mark.parametrize("size", [10, MIN_PART_SIZE + 1])
+@pytest.mark.parametrize("name", [".kinto-attachment", "A b é.TXT", "f/.g/a.txt"])
+def test_a_file_can_have_an_exact_name(backend: Backend, name: str, size: int) -> None:
+    folder, _, filename = name.rpartition("/")
+    content = random_bytes(size)
+    assert backend.store(content, filename, folder=folder, exact_name=True) == name
+    for randomize in (True, False):
+        with pytest.raises(FileExistsError, match=re.escape(name)):
+            backend.store(b"other", filename, folder=folder, randomize=randomize, exact_name=True)
+    assert backend.content(name) == content
+    assert backend.everything() == [name]
+
+
+def test_an_exact_name_stays_in_the_storage_and_is_not_for_resumable_files(
+    backend: Backend,
+) -> None:
+    for filename in ("../a.txt", "..", "a\0", ""):
+        with pytest.raises(ValueError, match="not a folder"):
+            backend.storage.stage(NewFile(filename, exact_name=True))
+    with pytest.raises(TypeError, match="exact name"):
+        backend.storage.create(NewFile("a.txt", exact_name=True))
+    assert backend.everything() == []
 
 
 def test_a_long_name_that_is_taken_can_be_numbered(backend: Backend) -> None:

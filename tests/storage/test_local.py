@@ -405,6 +405,48 @@ def test_a_disk_that_fails_is_not_an_empty_one(
                 use()
 
 
+LIST_AS_ANOTHER_USER = """
+import sys
+from kinto_attachment.storage.local import LocalStorage
+_, root, *told = sys.argv
+unreadable = lambda name, error: print("unreadable", name, error)
+for file in LocalStorage(root).list(*[unreadable] * len(told)):
+    print(file.name)
+"""
+
+
+def listed(root: Path, *told: str) -> subprocess.CompletedProcess[str]:
+    """What a user like others lists; with an argument, told of folders that may not be read."""
+    command = [sys.executable, "-c", LIST_AS_ANOTHER_USER, str(root), *told]
+    return subprocess.run([*as_a_user_like_others(), *command], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_folder_that_may_not_be_read_is_passed_over_and_told(
+    storage: LocalStorage, root: Path, mode: int
+) -> None:
+    for folder in ("", "f", "f/closed", "f/closed/below", "lost+found", "z"):
+        store(storage, folder=folder)
+    for folder in ("f/closed", "lost+found"):
+        (root / folder).chmod(mode)
+    found = listed(root, "told")
+    told = {line for line in found.stdout.splitlines() if line.startswith("unreadable")}
+    assert set(found.stdout.splitlines()) - told == {"a.txt", "f/a.txt", "z/a.txt"}
+    for folder in ("f/closed", "lost+found"):
+        (line,) = (line for line in told if line.startswith(f"unreadable {folder} "))
+        assert line.endswith(f"cannot list {root / folder}: Permission denied")
+    # A folder that may be listed but not entered is told with those below it.
+    assert len(told) == (2 if mode == 0 else 3)
+
+    assert "StorageUnavailable: cannot list" in listed(root).stderr
+
+
+def test_a_base_path_that_may_not_be_read_is_reported(storage: LocalStorage, root: Path) -> None:
+    store(storage)
+    root.chmod(0)
+    assert f"StorageUnavailable: cannot list {root}" in listed(root, "told").stderr
+
+
 def test_symbolic_links_are_not_files_of_the_storage(
     storage: LocalStorage, root: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -101,43 +102,131 @@ def test_a_hidden_name_is_unique() -> None:
     assert names.hidden() != names.hidden()
 
 
-class Taken(set[str]):
-    """Names that are taken; counts how often it is asked."""
+@pytest.mark.parametrize("filename", ["a.txt", "été.JPG", "日本", "a.tar.gz", "a." + "y" * 300])
+@pytest.mark.parametrize("folder", ["", "f/", "f/g/"])
+def test_a_random_name_is_recognised(filename: str, folder: str) -> None:
+    assert names.is_random(folder + names.randomized(filename))
+    assert not names.is_random(folder + names.safe(filename))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2/a.txt",
+        "F39DD8EA-EB9F-4EA7-9E09-3CDD0EE60CB2.txt",
+        "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2.TXT",
+        "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2.tar.gz",
+        "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2.",
+        "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2-1.txt",
+        "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2.txt\n",
+        # Other versions and variants.
+        "f39dd8ea-eb9f-1ea7-9e09-3cdd0ee60cb2.txt",
+        "f39dd8ea-eb9f-4ea7-ce09-3cdd0ee60cb2.txt",
+        "f39dd8eaeb9f4ea79e093cdd0ee60cb2.txt",
+        ".f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2.part",
+    ],
+)
+def test_a_name_that_is_not_random(name: str) -> None:
+    assert not names.is_random(name)
+
+
+def test_a_part_is_recognised() -> None:
+    upload = "f39dd8ea-eb9f-4ea7-9e09-3cdd0ee60cb2"
+    for name in (
+        names.hidden(),
+        names.hidden(upload),
+        names.hidden(upload, "name"),
+        names.hidden(upload, "10000"),
+    ):
+        assert names.is_part(name)
+        assert not names.is_random(name)
+        assert not names.is_part(f"f/{name}")
+    for name in (".kinto-attachment", ".x.part", f".{upload}-x.part", f".{upload}.part\n", upload):
+        assert not names.is_part(name)
+
+
+class Store(set[str]):
+    """The names of files; counts how often it is asked."""
 
     looks = 0
 
-    def take(self, name: str) -> bool:
+    def create(self, name: str) -> bool:
         if name in self:
             return False
         self.add(name)
         return True
 
-    def taken(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         self.looks += 1
         return name in self
 
+    def claim(self, is_used: Callable[[str], bool] | None = None) -> names.Claim:
+        return names.Claim(self.create, self.remove, self.exists, is_used)
+
 
 def test_the_first_free_number_is_claimed() -> None:
-    taken = Taken()
-    claimed = [names.claim("a.txt", taken.take, taken.taken) for _ in range(100)]
+    store = Store()
+    claimed = [store.claim().first_free("a.txt") for _ in range(100)]
     assert claimed == ["a.txt", *(f"a-{number}.txt" for number in range(1, 100))]
 
 
-def test_ten_thousand_taken_names_take_a_few_looks() -> None:
-    taken = Taken({"a.txt", *(f"a-{number}.txt" for number in range(1, 10_000))})
-    assert names.claim("a.txt", taken.take, taken.taken) == "a-10000.txt"
-    assert taken.looks < 40
+@pytest.mark.parametrize("remembered", [0, 5_000, 10_000])
+def test_ten_thousand_taken_names_take_a_few_looks(remembered: int) -> None:
+    taken = ["a.txt", *(f"a-{number}.txt" for number in range(1, 10_000))]
+    store, used = Store(taken[remembered:]), Store(taken[:remembered])
+    assert store.claim(used.exists).first_free("a.txt") == "a-10000.txt"
+    assert store.looks < 40
+    assert used.looks < 40
+    assert store == {*taken[remembered:], "a-10000.txt"}
 
 
 def test_a_name_that_was_taken_meanwhile_is_passed_over() -> None:
-    taken = Taken({"a.txt"})
+    class Raced(Store):
+        def create(self, name: str) -> bool:
+            if name == "a-1.txt":
+                self.add(name)
+            return super().create(name)
 
-    def take(name: str) -> bool:
-        if name == "a-1.txt":
-            taken.add(name)
-        return taken.take(name)
+    assert Raced({"a.txt"}).claim().first_free("a.txt") == "a-2.txt"
 
-    assert names.claim("a.txt", take, taken.taken) == "a-2.txt"
+
+def test_a_name_that_was_used_meanwhile_is_given_back() -> None:
+    used = set()
+
+    class Raced(Store):
+        def create(self, name: str) -> bool:
+            # Another process has stored it, had it remembered, and deleted it.
+            if name != "a-2.txt":
+                used.add(name)
+            return super().create(name)
+
+    store = Raced()
+    assert store.claim(used.__contains__).first_free("a.txt") == "a-2.txt"
+    assert store == {"a-2.txt"}
+
+
+def test_a_name_is_given_back_if_it_is_not_known_whether_it_is_used() -> None:
+    store = Store()
+
+    def is_used(name: str) -> bool:
+        if store:
+            raise ConnectionError("no database")
+        return False
+
+    for claim in (store.claim(is_used).first_free, store.claim(is_used).exactly):
+        with pytest.raises(ConnectionError):
+            claim("a.txt")
+        assert store == set()
+
+
+def test_an_exact_name_is_claimed_or_nothing() -> None:
+    store = Store()
+    assert store.claim().exactly(".hidden") == ".hidden"
+    for name, is_used in ((".hidden", None), ("b.txt", {"b.txt"}.__contains__)):
+        with pytest.raises(FileExistsError, match=name):
+            store.claim(is_used).exactly(name)
+    assert store == {".hidden"}
 
 
 def test_join_drops_empty_segments() -> None:

@@ -9,14 +9,15 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from kinto_attachment.storage import NewFile, StorageUnavailable
+from kinto_attachment.storage import NewFile, StorageUnavailable, names
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
-from tests.storage.conftest import Backend, random_bytes
+from tests.storage.conftest import Backend, UsedMeanwhile, random_bytes
 from tests.support.storage_faults import Fuse
 
 MIB = 1024 * 1024
@@ -42,9 +43,9 @@ class Upload:
         file.close()
         return self.state
 
-    def finish(self) -> str:
+    def finish(self, is_used: Callable[[str], bool] | None = None) -> str:
         """Another one. Returns the name."""
-        name: str = self.resume().finish()
+        name: str = self.resume().finish(is_used)
         return name
 
 
@@ -191,6 +192,73 @@ def test_nothing_is_overwritten(backend: Backend, size: int) -> None:
     assert backend.everything() == ["a-1.txt", "a-2.txt", "a.txt"]
 
 
+@pytest.mark.parametrize("size", [0, 10, LARGE])
+def test_a_name_that_was_used_does_not_come_back(backend: Backend, size: int) -> None:
+    for is_used in (["f/a.txt", "f/a-1.txt"].__contains__, UsedMeanwhile("f/a.txt", "f/a-1.txt")):
+        upload = Upload(backend, folder="f", randomize=False, size=size)
+        upload.send(random_bytes(size))
+        name = upload.finish(is_used)
+        assert name == "f/a-2.txt"
+        assert backend.content(name) == random_bytes(size)
+        assert backend.everything() == [name]
+        backend.storage.delete(name)
+
+
+def test_nobody_asks_whether_a_random_name_was_used(backend: Backend) -> None:
+    is_used = UsedMeanwhile()
+    upload = Upload(backend)
+    name = upload.finish(is_used)
+    assert upload.finish(is_used) == name
+    assert is_used.asked == []
+
+
+@pytest.mark.parametrize("answers", [0, 1, 3])
+@pytest.mark.parametrize("size", [0, 10, LARGE])
+def test_if_nobody_knows_whether_a_name_was_used_the_file_stays_unfinished(
+    backend: Backend, size: int, answers: int
+) -> None:
+    is_used = UsedMeanwhile("a.txt")
+
+    def fail_after(name: str) -> bool:
+        if len(is_used.asked) == answers:
+            raise ConnectionError("no database")
+        return is_used(name)
+
+    upload = Upload(backend, randomize=False)
+    upload.send(random_bytes(size))
+    with pytest.raises(ConnectionError, match="no database"):
+        upload.finish(fail_after)
+    assert visible(backend) == []
+    name = upload.finish()
+    assert backend.content(name) == random_bytes(size)
+    assert backend.everything() == [name]
+
+
+@pytest.mark.parametrize("answer", ["yes", "none"])
+@pytest.mark.parametrize("size", [0, 10, LARGE])
+def test_a_name_that_another_process_has_finished_the_file_under_is_not_given_back(
+    backend: Backend, size: int, answer: str
+) -> None:
+    upload = Upload(backend, randomize=False)
+    upload.send(random_bytes(size))
+    finished = []
+
+    def answered_late(name: str) -> bool:
+        if not visible(backend):
+            return False
+        # This process has stood still: its lease is over, and another has taken the upload.
+        finished.append(upload.finish(lambda name: False))
+        if answer == "none":
+            raise ConnectionError("no database")
+        return True
+
+    with pytest.raises(FileNotFoundError if answer == "yes" else ConnectionError):
+        upload.finish(answered_late)
+    assert finished == ["a.txt"]
+    assert backend.content("a.txt") == random_bytes(size)
+    assert backend.everything() == ["a.txt"]
+
+
 def test_a_state_is_small_and_holds_no_secret(backend: Backend) -> None:
     upload = Upload(backend, folder="f", size=100 * MIB)
     for _ in range(12):
@@ -310,6 +378,38 @@ def test_a_process_killed_in_finish_leaves_one_file_to_finish(
     assert visible(backend) == [name]
 
 
+KILLED_WHILE_ASKED = """
+import json, os, signal, sys
+from tests.storage.conftest import storage_of
+_, state, times, *arguments = sys.argv
+asked = []
+def is_used(name):
+    asked.append(name)
+    if len(asked) == int(times):
+        os.kill(os.getpid(), signal.SIGKILL)
+storage_of(*arguments).resume(json.loads(state)).finish(is_used)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_whoever_finishes_after_a_kill_asks_whether_the_name_was_used(
+    backend: Backend, size: int, times: int
+) -> None:
+    for used, expected in ([], "a.txt"), (["a.txt"], "a-1.txt"):
+        upload = Upload(backend, randomize=False)
+        upload.send(random_bytes(size))
+        in_another_process(
+            KILLED_WHILE_ASKED, json.dumps(upload.state), str(times), *backend.arguments
+        )
+        assert visible(backend) == ["a.txt"][: times - 1]
+        name = upload.finish(used.__contains__)
+        assert name == expected
+        assert backend.content(name) == random_bytes(size)
+        assert backend.everything() == [name]
+        backend.storage.delete(name)
+
+
 def in_another_process(code: str, *arguments: str) -> None:
     """Run ``code``, which is to kill itself."""
     command = [sys.executable, "-c", code, *arguments]
@@ -367,6 +467,32 @@ def test_a_storage_that_fails_in_finish_leaves_one_file_to_finish(
                 assert fuse.blown
         if name is None:
             name = upload.finish()
+        assert backend.content(name) == random_bytes(size)
+        assert visible(backend) == [name]
+        backend.storage.delete(name)
+        if not fuse.blown:
+            return
+    pytest.fail("it never finished")
+
+
+@pytest.mark.parametrize(("size", "done"), [(10, False), (10, True), (LARGE, True)])
+def test_a_storage_that_fails_while_a_name_is_given_back_leaves_one_file_to_finish(
+    backend: Backend, size: int, done: bool
+) -> None:
+    for steps in range(100):
+        upload = Upload(backend, randomize=False)
+        upload.send(random_bytes(size))
+        file = backend.storage.resume(upload.state)
+        fuse = Fuse(steps, done=done)
+        name = None
+        with backend.fails(fuse):
+            try:
+                name = file.finish(UsedMeanwhile("a.txt"))
+            except StorageUnavailable:
+                assert fuse.blown
+        if name is None:
+            name = upload.finish(["a.txt"].__contains__)
+        assert name == "a-1.txt"
         assert backend.content(name) == random_bytes(size)
         assert visible(backend) == [name]
         backend.storage.delete(name)
@@ -563,11 +689,17 @@ def test_what_an_unfinished_file_uses_is_known(
     upload = Upload(backend, randomize=randomize, size=announced)
     for _ in range(4):
         used = storage.used_by(upload.state)
-        assert {file.name for file in storage.list()} <= used
+        listed = {file.name for file in storage.list()}
+        assert listed <= used
+        assert all(names.is_part(name) for name in listed)
         assert {upload.id for upload in storage.incomplete()} <= used
         upload.send(random_bytes(3 * MIB))
-    others = Upload(backend).state
-    assert storage.used_by(others).isdisjoint(storage.used_by(upload.state))
+        others = Upload(backend).state
+        assert storage.used_by(others).isdisjoint(storage.used_by(upload.state))
+        storage.cancel(others)
+    # It may become visible at any moment, and nobody else can get that name.
+    used = storage.used_by(upload.state)
+    assert (upload.finish() in used) is randomize
 
 
 def test_what_is_incomplete_can_be_aborted(backend: Backend) -> None:

@@ -55,7 +55,7 @@ def test_the_file_is_hidden_in_the_base_path_from_the_start(
     (part,) = everything(root)
     assert part.startswith(".")
     assert part.endswith(".part")
-    assert storage.used_by(state) == {part}
+    assert storage.used_by(state) == {part, state["name"]}
 
 
 def test_a_checkpoint_is_synced_and_the_new_file_is_durable(

@@ -43,7 +43,8 @@ def test_an_upload_asks_no_more_than_a_plain_write(record, questions):
     replaced = questions(lambda: plain.create(title="replaced"))
 
     assert questions(lambda: record.attach(b"new")) <= put
-    assert questions(lambda: record.attach(b"replaced")) <= replaced + 1
+    # One for the row of the previous file, one to the records, whether any shows it still.
+    assert questions(lambda: record.attach(b"replaced")) <= replaced + 2
 
 
 def test_the_plugin_asks_once_of_a_plain_write(record, questions, make_app):
@@ -91,3 +92,25 @@ def test_a_record_that_comes_just_before_the_write_is_not_overwritten(record, mo
 
     assert record.data["title"] == "of another"
     assert record.files() == []
+
+
+@pytest.mark.parametrize("path", ["/v1/buckets/b/collections/c", "/v1/buckets/b"])
+def test_records_are_locked_before_the_rows_of_their_files(record, path):
+    """As those do who write a record: or the two wait for each other."""
+    record.attach()
+    statements = []
+
+    def remember(connection, cursor, statement, parameters, *rest) -> None:
+        statements.append(f"{statement} {parameters}")
+
+    event.listen(Engine, "before_cursor_execute", remember)
+    try:
+        record.app.delete(path)
+    finally:
+        event.remove(Engine, "before_cursor_execute", remember)
+
+    (locked, *_) = [i for i, each in enumerate(statements) if "COLLATE" in each]
+    (deleted, *_) = [
+        i for i, each in enumerate(statements) if "'record'" in each and "DELETE" in each
+    ]
+    assert deleted < locked

@@ -16,9 +16,9 @@ from stat import S_ISREG
 from pyramid_storage.local import LocalFileStorage
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, StoredFile
+from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, OnUnreadable, StoredFile
 from kinto_attachment.storage.local import resumable as local_resumable
-from kinto_attachment.storage.local.disk import disk_errors
+from kinto_attachment.storage.local.disk import disk_errors, unavailable
 from kinto_attachment.storage.local.staged import LocalStagedFile
 from kinto_attachment.storage.resumable import ResumableFile, State
 from kinto_attachment.storage.staged import NewFile, StagedFile
@@ -51,7 +51,7 @@ class LocalStorage(FileStorage, LocalFileStorage):
         return local_resumable.LocalResumableFile(self._root, state)
 
     def used_by(self, state: State) -> frozenset[str]:
-        return frozenset(filter(None, [local_resumable.hidden_name(state)]))
+        return local_resumable.used_by(state)
 
     def _cancel(self, state: State) -> None:
         local_resumable.cancel(self._root, state)
@@ -79,9 +79,9 @@ class LocalStorage(FileStorage, LocalFileStorage):
             raise names.no_such_file(name)
         return _describe(name, found)
 
-    def list(self) -> Iterator[StoredFile]:
+    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
         with disk_errors(f"list {self.base_path}"):
-            yield from _walk(self.base_path, "")
+            yield from _walk(self.base_path, "", on_unreadable)
 
     def delete(self, name: str) -> bool:
         try:
@@ -118,7 +118,8 @@ def _describe(name: str, found: os.stat_result) -> StoredFile:
     return StoredFile(name=name, size=found.st_size, modified=modified)
 
 
-def _walk(folder: str, prefix: str) -> Iterator[StoredFile]:
+def _walk(folder: str, prefix: str, on_unreadable: OnUnreadable | None) -> Iterator[StoredFile]:
+    """Yield the files below ``folder``. Raises ``PermissionError`` if it is unreadable itself."""
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
@@ -126,7 +127,13 @@ def _walk(folder: str, prefix: str) -> Iterator[StoredFile]:
     with entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+                name = f"{prefix}{entry.name}"
+                try:
+                    yield from _walk(entry.path, f"{name}/", on_unreadable)
+                except PermissionError as error:
+                    if on_unreadable is None:
+                        raise
+                    on_unreadable(name, unavailable(f"list {entry.path}", error))
             elif entry.is_file(follow_symlinks=False):
                 try:
                     found = entry.stat(follow_symlinks=False)

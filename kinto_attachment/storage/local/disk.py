@@ -29,7 +29,14 @@ def disk_errors(doing: str, name: str | None = None) -> Iterator[None]:
     except OSError as error:
         if name is not None and error.errno in _NO_SUCH_FILE:
             raise names.no_such_file(name) from error
-        raise StorageUnavailable(f"cannot {doing}: {error.strerror}") from error
+        raise unavailable(doing, error) from error
+
+
+def unavailable(doing: str, error: OSError) -> StorageUnavailable:
+    """Return the storage's own error: "cannot (doing)"."""
+    wrapped = StorageUnavailable(f"cannot {doing}: {error.strerror}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def in_folder(folder: Path, action: Callable[[], _Result]) -> _Result:

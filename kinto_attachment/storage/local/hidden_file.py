@@ -6,19 +6,21 @@ import os
 from pathlib import Path
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.local.disk import in_folder, sync_folder
+from kinto_attachment.storage.local.disk import disk_errors, in_folder, sync_folder
+from kinto_attachment.storage.staged import IsUsed
 
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class HiddenFile:
     """A file in ``root`` itself: the link to ``name``, relative to ``root``, stays in one file
-    system. Its methods raise ``OSError``."""
+    system. Unless said otherwise, its methods raise ``OSError``."""
 
     def __init__(self, root: Path, name: str, hidden_name: str) -> None:
         self.root = root
         self.name = name
         self.path = root / hidden_name
+        self.storing = f"store {name} in {root}"
         self.fd = -1
         self._published: Path | None = None
 
@@ -37,13 +39,16 @@ class HiddenFile:
         while rest:
             rest = rest[os.write(self.fd, rest) :]
 
-    def publish(self) -> str:
-        """Make the content durable, and link it to its name, or the next free one; return that.
-        Closes the file."""
+    def sync(self) -> None:
+        """Make the content durable. Closes the file."""
         os.fsync(self.fd)
         # Some file systems report a failed write only here.
         self.close()
-        return names.claim(self.name, self._link, self._exists)
+
+    def claim(self, is_used: IsUsed | None) -> names.Claim:
+        """Return how to link the file to a name. Raises ``StorageUnavailable``;
+        ``FileNotFoundError`` if another process has finished the file meanwhile."""
+        return names.Claim(self._link, self._give_back, self._exists, is_used)
 
     def sync_folders(self, name: str) -> None:
         """Make the published name durable."""
@@ -56,7 +61,7 @@ class HiddenFile:
             sync_folder(folder)
 
     def unpublish(self) -> None:
-        """Undo ``publish()``."""
+        """Undo the link to the last name."""
         if self._published is not None:
             self._published.unlink(missing_ok=True)
 
@@ -72,12 +77,31 @@ class HiddenFile:
     def _link(self, name: str) -> bool:
         """Link the file to this name, unless it is taken: the kernel decides, atomically."""
         path = self.root / name
-        try:
-            in_folder(path.parent, lambda: path.hardlink_to(self.path))
-        except FileExistsError:
-            return False
+        with disk_errors(self.storing):
+            try:
+                in_folder(path.parent, lambda: path.hardlink_to(self.path))
+            except FileExistsError:
+                return False
         self._published = path
         return True
 
+    def _give_back(self, name: str) -> None:
+        # Without the hidden name, another process has finished the file, and may have returned
+        # this very name: that is why it is used.
+        with disk_errors(self.storing, self.name):
+            inode = self.path.lstat()
+        with disk_errors(self.storing):
+            if is_same_file(self.root / name, inode):
+                (self.root / name).unlink(missing_ok=True)
+        self._published = None
+
     def _exists(self, name: str) -> bool:
         return os.path.lexists(self.root / name)
+
+
+def is_same_file(path: Path, inode: os.stat_result) -> bool:
+    """Whether ``path`` is a name of the file of ``inode``."""
+    try:
+        return os.path.samestat(path.lstat(), inode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

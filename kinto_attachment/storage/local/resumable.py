@@ -14,15 +14,17 @@ from uuid import uuid4
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.local.disk import disk_errors, sync_folder
-from kinto_attachment.storage.local.hidden_file import HiddenFile
+from kinto_attachment.storage.local.hidden_file import HiddenFile, is_same_file
 from kinto_attachment.storage.resumable import ResumableFile, State
-from kinto_attachment.storage.staged import NewFile
+from kinto_attachment.storage.staged import IsUsed, NewFile
 
 _STORAGE = "local"
 
 
 def create(root: Path, new: NewFile) -> State:
     """Create the hidden file, durably; return the first state."""
+    if new.exact_name:
+        raise TypeError("only a staged file has an exact name")
     upload, name = str(uuid4()), new.make_name()
     file = HiddenFile(root, name, names.hidden(upload))
     with disk_errors(f"write to {root}"), contextlib.ExitStack() as undo:
@@ -35,7 +37,7 @@ def create(root: Path, new: NewFile) -> State:
         "storage": _STORAGE,
         "id": upload,
         "name": name,
-        "keep_name": not new.randomize,
+        "keep_name": not new.is_random,
         "offset": 0,
     }
 
@@ -43,6 +45,12 @@ def create(root: Path, new: NewFile) -> State:
 def hidden_name(state: State) -> str:
     """Return the name of the hidden file; an empty one if the state is of another storage."""
     return names.hidden(state["id"]) if state["storage"] == _STORAGE else ""
+
+
+def used_by(state: State) -> frozenset[str]:
+    """Return the names that the file has, or may get at any moment."""
+    visible = "" if state.get("keep_name", True) else state["name"]
+    return frozenset(filter(None, [hidden_name(state), visible]))
 
 
 def cancel(root: Path, state: State) -> None:
@@ -95,16 +103,19 @@ class LocalResumableFile(ResumableFile):
             os.fsync(self._file.fd)
         return {**self._state, "offset": self.offset}
 
-    def _finish(self) -> str:
-        doing = f"store {self._file.name} in {self._file.root}"
-        with disk_errors(doing, self._file.name):
+    def _finish(self, is_used: IsUsed | None) -> str:
+        file = self._file
+        with disk_errors(file.storing, file.name):
             name = self._find_visible_name()
-        with disk_errors(doing), contextlib.ExitStack() as undo:
-            undo.callback(self._file.unpublish)
-            if name is None:
-                name = self._file.publish()
+        claim = file.claim(is_used if self._state["keep_name"] else None)
+        if name is None or not claim.keep(name):
+            with disk_errors(file.storing):
+                file.sync()
+            name = claim.first_free(file.name)
+        with disk_errors(file.storing), contextlib.ExitStack() as undo:
+            undo.callback(file.unpublish)
             # Before the hidden name goes: a power cut must leave one of the two.
-            self._file.sync_folders(name)
+            file.sync_folders(name)
             undo.pop_all()
         best_effort("remove the hidden file of an upload", self._file.remove)
         return name
@@ -140,9 +151,9 @@ class LocalResumableFile(ResumableFile):
         ``FileNotFoundError`` if the file has no name at all."""
         file = self._file
         inode = os.fstat(file.fd)
-        is_hidden = _is_same_file(file.path, inode)
+        is_hidden = is_same_file(file.path, inode)
         if inode.st_nlink > is_hidden:
-            if _is_same_file(file.root / file.name, inode):
+            if is_same_file(file.root / file.name, inode):
                 return file.name
             # The name was taken, and the file got a number. (Or a backup has linked it elsewhere.)
             folder = (file.root / file.name).parent
@@ -152,16 +163,9 @@ class LocalResumableFile(ResumableFile):
                     if (
                         entry.inode() == inode.st_ino
                         and path != file.path
-                        and _is_same_file(path, inode)
+                        and is_same_file(path, inode)
                     ):
                         return path.relative_to(file.root).as_posix()
         if not is_hidden:
             raise names.no_such_file(file.name)
         return None
-
-
-def _is_same_file(path: Path, inode: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), inode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from pyramid_storage.s3 import S3FileStorage
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, StoredFile
+from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, OnUnreadable, StoredFile
 from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.s3 import resumable as s3_resumable
@@ -100,7 +100,7 @@ class S3Storage(FileStorage, S3FileStorage):
             raise names.no_such_file(name)
         return _describe(name, found["ContentLength"], found["LastModified"])
 
-    def list(self) -> Iterator[StoredFile]:
+    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
         with self._bucket.errors("list the files"):
             pages = self.s3_client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket_name):

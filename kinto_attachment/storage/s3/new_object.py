@@ -91,6 +91,11 @@ class NewObject:
                 self._unconfirmed_objects.discard(upload.key)
             raise
 
+    def delete(self, key: str) -> None:
+        """Delete the object ``key``, which this upload has made."""
+        self._bucket.delete(key)
+        self._unconfirmed_objects.discard(key)
+
     def exists(self, key: str) -> bool:
         """Whether there is an object ``key``."""
         try:

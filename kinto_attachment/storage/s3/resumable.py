@@ -22,7 +22,7 @@ from kinto_attachment.storage.s3.incomplete_parts import IncompleteParts
 from kinto_attachment.storage.s3.new_object import NewObject
 from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, MIN_PART_SIZE, part_size
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
-from kinto_attachment.storage.staged import NewFile
+from kinto_attachment.storage.staged import IsUsed, NewFile
 
 _STORAGE = "s3"
 # If the size is unknown, parts double theirs after so many. Makes 448 GiB.
@@ -55,12 +55,14 @@ class PartSizes:
 
 def create(bucket: Bucket, new: NewFile, attributes: Mapping[str, str]) -> State:
     """Return the first state of a file; ``attributes`` are the object's, in boto3's names."""
+    if new.exact_name:
+        raise TypeError("only a staged file has an exact name")
     name, size = new.make_name(), new.size
     state: State = {
         "storage": _STORAGE,
         "id": str(uuid4()),
         "name": name,
-        "keep_name": not new.randomize,
+        "keep_name": not new.is_random,
         "attributes": dict(attributes),
         "part_size": None if size is None else part_size(size),
         "note": True,
@@ -97,6 +99,8 @@ def used_by(bucket: Bucket, state: State) -> frozenset[str]:
         return frozenset()
     hidden = HiddenObjects(bucket, state)
     keys = {hidden.assembled, hidden.note, *map(hidden.incomplete_part, state["tails"])}
+    if not state["keep_name"]:
+        keys.add(state["name"])
     return frozenset(filter(None, [*keys, state["upload_id"]]))
 
 
@@ -164,16 +168,16 @@ class S3ResumableFile(ResumableFile):
                 self._incomplete_parts.save(self._part_number, self._buffer)
         return self._current_state()
 
-    def _finish(self) -> str:
+    def _finish(self, is_used: IsUsed | None) -> str:
         with self._errors("store"):
             try:
-                name = self._store()
+                name = self._store(is_used)
             except ClientError as error:
                 if error_code(error) != "NoSuchUpload":
                     raise
                 # Another process has completed or aborted it.
                 self._find_stored()
-                name = self._store()
+                name = self._store(is_used)
         best_effort("remove the hidden objects of an upload", self._remove_hidden)
         return name
 
@@ -216,14 +220,15 @@ class S3ResumableFile(ResumableFile):
 
     def _find_stored(self) -> None:
         """Find the object that an interrupted ``finish()`` has made of the same bytes."""
-        noted = self._hidden.read_note() if self._state["keep_name"] else self._name
-        assembled = self._hidden.assembled
-        if noted and self._object.own_size(noted) == self.offset:
-            self._visible = noted
-        elif self._state["keep_name"] and self._object.own_size(assembled) == self.offset:
+        keep_name, assembled = self._state["keep_name"], self._hidden.assembled
+        if keep_name and self._object.own_size(assembled) == self.offset:
             self._assembled = StoredObject(assembled, self.offset)
-        else:
+            return
+        # That was removed, or never made: so this name is not given back any more.
+        noted = self._hidden.read_note() if keep_name else self._name
+        if not noted or self._object.own_size(noted) != self.offset:
             raise names.no_such_file(self._name)
+        self._visible = noted
 
     def _send_part(self) -> None:
         """Send the buffer, and replace it by an empty one."""
@@ -231,9 +236,9 @@ class S3ResumableFile(ResumableFile):
             self._upload = self._object.start_multipart(self._hidden.multipart_key)
         self._buffer = self._upload.send(self._buffer, self._sizes.size(self._part_number + 1))
 
-    def _store(self) -> str:
+    def _store(self, is_used: IsUsed | None) -> str:
         if self._state["keep_name"]:
-            return self._visible or self._find_noted() or self._claim_name()
+            return self._visible or self._claim_name(is_used)
         if self._visible is None:
             self._complete(self._send_rest() or self._object.put(self._name, self._buffer))
         return self._name
@@ -246,19 +251,26 @@ class S3ResumableFile(ResumableFile):
             raise names.no_such_file(self._name)
         return None if size is None else noted
 
-    def _claim_name(self) -> str:
-        source: PartBuffer | StoredObject = self._buffer
-        if self._assembled is not None:
-            source = self._assembled
-        elif upload := self._send_rest():
+    def _claim_name(self, is_used: IsUsed | None) -> str:
+        claim = names.Claim(self._create, self._give_back, self._object.exists, is_used)
+        noted = self._find_noted()
+        if noted is not None and claim.keep(noted):
+            return noted
+        if self._assembled is None and (upload := self._send_rest()):
             self._complete(upload)
-            source = StoredObject(upload.key, self.offset)
+            self._assembled = StoredObject(upload.key, self.offset)
+        return claim.first_free(self._name)
 
-        def create(key: str) -> bool:
-            self._hidden.write_note(key)
-            return self._object.create_if_absent(key, source)
+    def _create(self, key: str) -> bool:
+        self._hidden.write_note(key)
+        return self._object.create_if_absent(key, self._assembled or self._buffer)
 
-        return names.claim(self._name, create, self._object.exists)
+    def _give_back(self, key: str) -> None:
+        # Without the note, another process has finished the file, and may have returned this very
+        # name: that is why it is used.
+        if self._hidden.read_note() != key:
+            raise names.no_such_file(self._name)
+        self._object.delete(key)
 
     def _send_rest(self) -> MultipartUpload | None:
         """Send what is left; return the upload, to be completed. ``None`` if the whole file is in

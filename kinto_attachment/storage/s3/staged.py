@@ -14,7 +14,7 @@ from kinto_attachment.storage.cleanup import best_effort
 from kinto_attachment.storage.s3.bucket import Bucket
 from kinto_attachment.storage.s3.new_object import NewObject
 from kinto_attachment.storage.s3.upload import MAX_PARTS, MultipartUpload, PartBuffer, StoredObject
-from kinto_attachment.storage.staged import NewFile, StagedFile
+from kinto_attachment.storage.staged import IsUsed, NewFile, StagedFile
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: but for the last part.
 MIN_PART_SIZE = 5 * 1024 * 1024
@@ -34,8 +34,9 @@ class S3StagedFile(StagedFile):
         """``attributes`` are those of the object, in boto3's names. Without ``new.size``, a file
         can have 48 GiB."""
         self._bucket = bucket
+        self._new = new
         self._key = new.make_name()
-        self._keep_name = not new.randomize
+        self._keep_name = not new.is_random
         self._object = NewObject(bucket, attributes, uuid4().hex)
         self._part_size = part_size(new.size)
         self._buffer = PartBuffer(self._part_size)
@@ -50,9 +51,9 @@ class S3StagedFile(StagedFile):
                     self._send_part()
                 rest = rest[self._buffer.fill(rest) :]
 
-    def _finish(self) -> str:
+    def _finish(self, is_used: IsUsed | None) -> str:
         with self._bucket.errors(f"store {self._key!r}"):
-            name = self._store()
+            name = self._store(is_used)
         if self._keep_name and self._upload is not None:
             copied = self._upload.key
             best_effort(f"remove the copied object {copied!r}", self._bucket.delete, copied)
@@ -74,7 +75,7 @@ class S3StagedFile(StagedFile):
             self._upload = self._object.start_multipart_to_own_key(key)
         self._buffer = self._upload.send(self._buffer)
 
-    def _store(self) -> str:
+    def _store(self, is_used: IsUsed | None) -> str:
         source: PartBuffer | StoredObject = self._buffer
         if self._upload is not None:
             self._send_part()
@@ -84,9 +85,13 @@ class S3StagedFile(StagedFile):
             self._object.complete(self._object.put(self._key, self._buffer))
         if not self._keep_name:
             return self._key
-        return names.claim(
-            self._key, lambda key: self._object.create_if_absent(key, source), self._object.exists
+        claim = names.Claim(
+            lambda key: self._object.create_if_absent(key, source),
+            self._object.delete,
+            self._object.exists,
+            is_used,
         )
+        return claim.exactly(self._key) if self._new.exact_name else claim.first_free(self._key)
 
 
 def part_size(size: int | None) -> int:

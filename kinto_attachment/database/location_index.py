@@ -1,0 +1,144 @@
+"""Which records have an attachment whose location ends with a name: by an index on Kinto's table.
+
+The index has the MD5 digest of the last path segment of the location: a client chooses it, and
+PostgreSQL refuses to index long values. ``kinto migrate`` creates it; without it, nobody waits for
+a scan of the whole table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from hashlib import md5
+from threading import RLock
+from typing import Any, NamedTuple
+
+from kinto.core.storage import memory
+from kinto.core.utils import sqlalchemy
+
+from kinto_attachment.database.objects import statement
+from kinto_attachment.database.scan import errors, is_postgresql
+
+logger = logging.getLogger(__name__)
+
+NAME = "idx_objects_attachment_location"
+
+_LOCATION = "(data->'attachment'->>'location')"
+# Not by a regular expression, whose time on a location of many slashes is quadratic.
+_DIGEST = f"md5(reverse(split_part(reverse({_LOCATION}), '/', 1)))"
+_IS_INDEXED = f"resource_name = 'record' AND NOT deleted AND {_LOCATION} IS NOT NULL"
+
+_CREATE = f"CREATE INDEX CONCURRENTLY {NAME} ON objects ({_DIGEST}) WHERE {_IS_INDEXED}"
+_DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {NAME}"
+_IS_VALID = f"""
+SELECT EXISTS (
+    SELECT FROM pg_index WHERE indexrelid = (SELECT to_regclass('{NAME}')) AND indisvalid
+) AS is_valid
+"""  # noqa: S608 - of constants
+_WITH_DIGEST = f"""
+SELECT parent_id, id, data->'attachment' AS attachment FROM objects
+ WHERE {_IS_INDEXED} AND {_DIGEST} = ANY(:digests)
+"""  # noqa: S608 - of constants
+# Where the index is missing, this condition is evaluated first, and the table is not scanned.
+_BY_INDEX = f"""
+WITH valid AS MATERIALIZED ({_IS_VALID})
+SELECT NULL AS parent_id, NULL AS id, NULL AS attachment, is_valid FROM valid
+ UNION ALL
+SELECT parent_id, id, attachment, TRUE FROM ({_WITH_DIGEST}) AS found
+ WHERE (SELECT is_valid FROM valid)
+"""  # noqa: S608 - of constants
+
+# Waits for transactions that have begun before; other writes do not wait meanwhile.
+_SETTINGS = "SET lock_timeout = '60s'"
+
+
+class Found(NamedTuple):
+    """A record that has an attachment."""
+
+    parent_id: str
+    id: str
+    attachment: dict[str, Any]
+
+
+class IndexMissing(Exception):
+    """The records cannot be asked: the index is missing, or the backend has none."""
+
+
+def records_ending_with(
+    kinto_storage: Any, segments: Collection[str], *, scan: bool = False
+) -> list[Found]:
+    """Return the records whose location's last segment is one of ``segments``.
+
+    With ``scan``, reads the whole table where there is no index. Raises ``IndexMissing``, and
+    Kinto's ``BackendError``.
+    """
+    if isinstance(kinto_storage, memory.Storage):
+        return list(_in_memory(kinto_storage, segments))
+    if not is_postgresql(kinto_storage):
+        raise IndexMissing()
+    query = statement(_WITH_DIGEST if scan else _BY_INDEX)
+    digests = [md5(each.encode(), usedforsecurity=False).hexdigest() for each in segments]
+    with kinto_storage.client.connect(readonly=True) as connection:
+        rows = connection.execute(query, {"digests": digests}).fetchall()
+    if not scan and not all(row.is_valid for row in rows):
+        raise IndexMissing()
+    return [Found(row.parent_id, row.id, row.attachment) for row in rows if row.id is not None]
+
+
+def is_valid(connection: Any) -> bool:
+    """Whether the index can be used."""
+    return bool(connection.execute(sqlalchemy.text(_IS_VALID)).scalar())
+
+
+def create(client: Any) -> None:
+    """Create the index, or create it again if an earlier run was interrupted.
+
+    Others may read and write meanwhile. This thread must not have an open transaction: the command
+    would wait for it. Raises Kinto's ``BackendError``.
+    https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY
+    """
+    with _autocommit(client) as connection:
+        if is_valid(connection):
+            logger.info("The index of attachments' locations is there.")
+            return
+        connection.execute(sqlalchemy.text(_DROP))
+        connection.execute(sqlalchemy.text(_CREATE))
+    logger.info("The index of attachments' locations has been created.")
+
+
+def drop(client: Any) -> None:
+    """Drop the index. Raises Kinto's ``BackendError``."""
+    with _autocommit(client) as connection:
+        connection.execute(sqlalchemy.text(_DROP))
+
+
+@contextmanager
+def _autocommit(client: Any) -> Iterator[Any]:
+    """Open a connection of its own: the command cannot run in a transaction."""
+    engine = sqlalchemy.create_engine(
+        client.session_factory.get_bind().url,
+        poolclass=sqlalchemy.pool.NullPool,
+        isolation_level="AUTOCOMMIT",
+    )
+    with errors(), engine.connect() as connection:
+        connection.execute(sqlalchemy.text(_SETTINGS))
+        yield connection
+
+
+def _in_memory(kinto_storage: memory.Storage, segments: Collection[str]) -> Iterator[Found]:
+    # list_all("*") would leave an empty object of each row behind.
+    with _lock_of(kinto_storage):
+        for parent_id, resources in kinto_storage._store.items():
+            for record in (resources.get("record") or {}).values():
+                attachment = record.get("attachment")
+                location = attachment.get("location") if isinstance(attachment, dict) else None
+                if isinstance(location, str) and location.rpartition("/")[2] in segments:
+                    yield Found(parent_id, record["id"], {**attachment})
+
+
+def _lock_of(kinto_storage: memory.Storage) -> Any:
+    """Return the lock of Kinto's ``@synchronized``, which makes it when it is first needed."""
+    if not hasattr(kinto_storage, "__lock__"):
+        kinto_storage.__lock__ = RLock()
+    return kinto_storage.__lock__
