@@ -9,9 +9,7 @@ from hypothesis.stateful import precondition, rule
 
 from tests.model.days import (
     Day,
-    bucket_uri,
     collection_uri,
-    collections,
     record_uri,
     records,
     title_of,
@@ -27,7 +25,9 @@ filenames = st.sampled_from(["file.txt", "other.txt", "folder"]).filter(
 existing = st.runner().flatmap(
     lambda day: st.sampled_from(sorted(map(title_of, day.expected.records)))
 )
-showing = st.runner().flatmap(lambda day: st.sampled_from(sorted(map(title_of, day.with_attachment))))
+showing = st.runner().flatmap(
+    lambda day: st.sampled_from(sorted(map(title_of, day.with_attachment)))
+)
 has_records = precondition(lambda day: day.expected.records)
 has_attachments = precondition(lambda day: day.with_attachment)
 
@@ -145,44 +145,31 @@ class Clients(Day):
         if restored:
             self.expected.records[uri] = attachment
 
-    @rule(collection=collections, restored=restored)
-    def delete_records(self, collection: str, restored: bool) -> None:
-        self.ensure(collection)
-        uri = f"{collection_uri(collection)}/records"
-        below = self.expected.below(f"{uri}/")
-        headers = {"Silently": "restore"} if restored else {}
-        if restored:
-            self.untidy(*below)
-        assert self.request("DELETE", uri, None, headers).status_code == 200
-        attachments = {each: self.expected.records[each] for each in below}
-        self.expected.delete(*below)
-        if restored:
-            self.expected.records.update(attachments)
-
-    @rule(collection=collections)
-    def delete_collection(self, collection: str) -> None:
-        self.ensure(collection)
-        uri = collection_uri(collection)
-        assert self.request("DELETE", uri).status_code == 200
-        self.gone_below(uri)
-
-    @rule(bucket=st.sampled_from("ab"), collections=st.booleans())
-    def delete_bucket(self, bucket: str, collections: bool) -> None:
-        """Or all its collections."""
-        uri = bucket_uri(bucket)
-        self.ensure(f"{bucket}/work")
-        path = f"{uri}/collections" if collections else uri
-        assert self.request("DELETE", path).status_code == 200
-        self.gone_below(uri)
-
-    @rule(how=st.sampled_from(["flush", "buckets"]))
-    def delete_everything(self, how: str) -> None:
-        if how == "flush":
+    @has_records
+    @rule(
+        record=existing,
+        what=st.sampled_from(
+            ["records", "collection", "collections", "bucket", "buckets", "flush"]
+        ),
+        restored=restored,
+    )
+    def delete_more(self, record: str, what: str, restored: bool) -> None:
+        collection = collection_uri(record.rpartition("/")[0])
+        bucket = collection.partition("/collections/")[0]
+        if what == "records":
+            self.delete_records(f"{collection}/records", restored)
+        elif what == "flush":
             assert self.request("POST", "/__flush__").status_code == 202
             self.expected.flushed()
         else:
-            assert self.request("DELETE", "/buckets").status_code == 200
-            self.gone_below("/")
+            path, uri = {
+                "collection": (collection, collection),
+                "collections": (f"{bucket}/collections", bucket),
+                "bucket": (bucket, bucket),
+                "buckets": ("/buckets", ""),
+            }[what]
+            assert self.request("DELETE", path).status_code == 200
+            self.gone_below(uri)
 
     @has_attachments
     @rule(
@@ -210,12 +197,22 @@ class Clients(Day):
         if response.status_code != 200:
             self.refused(response)
             return
-        for each, (kind, uri, attachment) in zip(
-            response.json["responses"], effects, strict=True
-        ):
+        for each, (kind, uri, attachment) in zip(response.json["responses"], effects, strict=True):
             assert each["status"] < 500, each
             if each["status"] < 400:
                 self.effect(kind, uri, attachment)
+
+    def delete_records(self, uri: str, restored: bool) -> None:
+        """Delete all the records of a collection, which a plugin may restore."""
+        below = self.expected.below(f"{uri}/")
+        if restored:
+            self.untidy(*below)
+        headers = {"Silently": "restore"} if restored else {}
+        assert self.request("DELETE", uri, None, headers).status_code == 200
+        attachments = {each: self.expected.records[each] for each in below}
+        self.expected.delete(*below)
+        if restored:
+            self.expected.records.update(attachments)
 
     def effect(self, kind: str, uri: str, attachment: Attachment | None) -> None:
         """A request of a batch has succeeded."""
@@ -251,9 +248,9 @@ class Clients(Day):
     def gone_below(self, uri: str) -> None:
         """A bucket or a collection was deleted, and all below."""
         expected = self.expected
-        expected.delete(*expected.below(f"{uri.rstrip('/')}/"))
+        expected.delete(*expected.below(f"{uri}/"))
         expected.collections = {
-            each for each in expected.collections if not f"{each}/".startswith(f"{uri.rstrip('/')}/")
+            each for each in expected.collections if not f"{each}/".startswith(f"{uri}/")
         }
         expected.uploads = {
             key: each

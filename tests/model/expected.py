@@ -30,6 +30,7 @@ class Upload:
     length_known: bool
     sent: int = 0
     has_expired: bool = False
+    was_killed: bool = False
 
 
 class Expected:
@@ -54,6 +55,7 @@ class Expected:
         """Names of files that a record has shown whose collection keeps old files."""
         self.history: list[Attachment] = []
         """What any record has shown, the oldest first."""
+        self._known: list[Attachment] = []
         self._sent: dict[str, bytes] = {}
         self._names: dict[str, str] = {}
         self._given: set[str] = set()
@@ -93,19 +95,19 @@ class Expected:
         self.files[name] = content
         self._names[location] = name
         self.history.append(attachment)
+        self._known.append(attachment)
 
     def adopt(self, records: dict[str, Attachment | None], base_url: str) -> None:
         """Take the records as they are, after something that may have happened in part."""
         for attachment in records.values():
-            location = (attachment or {}).get("location")
-            if attachment not in (None, *self.records.values()) and location not in self._names:
+            if attachment not in (None, *self.records.values(), *self._known):
                 self.learn(attachment, base_url)
         self.may_stay.update(self.shows.values())
         self.records = dict(records)
 
     def is_known(self, attachment: Attachment | None) -> bool:
         """Whether that is what the plugin itself wrote of a file."""
-        return attachment in self.history
+        return attachment in self._known
 
     def name_of(self, attachment: Attachment | None) -> str | None:
         """The name of the file that ``attachment`` may mean, if it is there."""
@@ -136,7 +138,10 @@ class Expected:
         self.shows, self.records, self._settled = {}, {}, {}
         self.collections.clear()
         self.uploads.clear()
+        # From here on, the store alone decides which names are free.
         self._given.clear()
+        self._names.clear()
+        self._known.clear()
 
     def settle(self) -> None:
         """Conclude what the last step has made of the files."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import rule
 
 from tests.model.clients import has_attachments, showing
 from tests.model.days import collection_uri, record_uri, records
@@ -111,7 +111,7 @@ class Operator(OtherPlugins):
         for uploads in self.site.uploads():
             upload = self.expected.uploads[uploads.id]
             assert uploads.stored >= upload.sent
-            upload.sent = uploads.offset
+            upload.sent, upload.was_killed = uploads.offset, True
             upload.length_known = uploads.length is not None
 
     def gc(self, meanwhile: Callable[[], None] | None = None) -> None:

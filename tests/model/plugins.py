@@ -26,6 +26,7 @@ published = st.sampled_from(PUBLISHED)
 class OtherPlugins(ResumableUploads):
     """A day of clients, on a site with plugins that write records."""
 
+    @has_records
     @rule(source=workspaces, goal=published)
     def publish(self, source: str, goal: str) -> None:
         """Records are copied to another collection; the events say so."""
@@ -40,6 +41,7 @@ class OtherPlugins(ResumableUploads):
         self.make_same(uris[1], uris[0])
 
     @unless_known("rolled back")
+    @has_records
     @rule(source=workspaces, goal=published)
     def roll_back(self, source: str, goal: str) -> None:
         """The workspace is made what was published; the events name the published records."""

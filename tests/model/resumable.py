@@ -67,7 +67,10 @@ class ResumableUploads(Clients):
             assert response.status_code in (404, 410)
             return
         assert response.status_code == 204, response.text
-        upload.sent += len(content)
+        offset = int(response.headers["Upload-Offset"])
+        # Where a process was killed, the file may be whole before its last byte is acknowledged.
+        assert offset - upload.sent - len(content) in ((0, 1) if upload.was_killed else (0,))
+        upload.sent = offset
         upload.length_known = upload.length_known or said
         if upload.length_known and upload.sent == len(upload.content):
             del self.expected.uploads[key]
