@@ -17,7 +17,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests lint format docs moto bench browser clean
+.PHONY: help serve tests lint format docs moto bench model browser clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C
 
 bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="growth s3" selects sections
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+# Random days of a site, see tests/model; MODEL_SEED=1 repeats what a run has printed.
+model: $(INSTALLED_DEV)  ## Try random days on a model for MINUTES=30; a failure prints its steps
+	MODEL_MINUTES=$(or $(MINUTES),30) $(BIN)/python -m pytest -n 2 tests/model $(ARGS)
 
 clean:  ## Remove virtualenvs, caches and builds; uploaded files stay
 	rm -rf .venv .venv-* build dist screenshots *.egg-info .coverage .coverage.* .*_cache .tox

@@ -11,7 +11,7 @@ from hypothesis.stateful import rule
 
 from tests.model.clients import has_attachments, showing
 from tests.model.days import collection_uri, record_uri, records
-from tests.model.known import unless_known
+from tests.model.known import unless_known, unless_moved
 from tests.model.plugins import OtherPlugins
 from tests.model.resumable import has_uploads, numbers
 
@@ -21,10 +21,12 @@ AT_ONCE = ("--older-than", "0s")
 class Operator(OtherPlugins):
     """A day of clients and plugins, and of an operator."""
 
+    @unless_moved
     @rule()
     def collect_garbage(self) -> None:
         self.gc()
 
+    @unless_moved
     @rule(kept=st.booleans())
     def only_look(self, kept: bool) -> None:
         """Neither command without its option changes anything."""
@@ -33,6 +35,7 @@ class Operator(OtherPlugins):
         self.check_files()
         assert self.site.stored() == before
 
+    @unless_moved
     @unless_known("gc")
     @has_uploads
     @rule(number=numbers)
@@ -50,6 +53,7 @@ class Operator(OtherPlugins):
 
         self.gc(end)
 
+    @unless_moved
     @has_attachments
     @rule(source=showing, goal=records)
     def collect_garbage_while_a_record_is_copied(self, source: str, goal: str) -> None:
@@ -62,6 +66,7 @@ class Operator(OtherPlugins):
 
         self.gc(copy)
 
+    @unless_moved
     @rule()
     def repair(self) -> None:
         self.site.command("check", *AT_ONCE, "--repair")
