@@ -54,7 +54,7 @@ moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C
 bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="growth s3" selects sections
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
-# Random days of a site, see tests/model; MODEL_SEED=1 repeats what a run has printed.
+# Random days of a site, see tests/model; MODEL_SEED=1 MINUTES=0 repeats what a run has printed.
 model: $(INSTALLED_DEV)  ## Try random days on a model for MINUTES=30; a failure prints its steps
 	MODEL_MINUTES=$(or $(MINUTES),30) $(BIN)/python -m pytest -n 2 tests/model $(ARGS)
 
