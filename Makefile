@@ -7,7 +7,7 @@ HOST = 127.0.0.1
 PORT = 8888
 ARGS =
 ONLY =
-MINUTES = 10
+MINUTES =
 STORE = local
 # One more than there are processors, because some tests mostly wait; at most five.
 WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
@@ -19,7 +19,7 @@ INSTALLED_DEV = $(VENV)/.installed-dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests lint format docs moto bench chaos browser clean
+.PHONY: help serve tests lint format docs moto bench model chaos browser clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,11 @@ bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="grow
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
 chaos: $(INSTALLED_DEV)  ## Upload to two servers while processes, database and store fail (MINUTES=10 STORE=local or s3)
-	@$(BIN)/python -W ignore -m tests.chaos --minutes $(MINUTES) --store $(STORE) $(ARGS)
+	@$(BIN)/python -W ignore -m tests.chaos --minutes $(or $(MINUTES),10) --store $(STORE) $(ARGS)
+
+# Random days of a site, see tests/model; MODEL_SEED=1 MINUTES=0 repeats what a run has printed.
+model: $(INSTALLED_DEV)  ## Try random days on a model for MINUTES=30; a failure prints its steps
+	MODEL_MINUTES=$(or $(MINUTES),30) $(BIN)/python -m pytest -n 2 tests/model $(ARGS)
 
 clean:  ## Remove virtualenvs, caches and builds; uploaded files stay
 	rm -rf .venv .venv-* build dist screenshots *.egg-info .coverage .coverage.* .*_cache .tox
