@@ -11,6 +11,7 @@ FAULTS = {
     "base_url": "records written under another base_url: edits are refused, files go",
     "claims": "a file goes that a record shows whose other metadata differs",
     "commands": "gc, check and repair take no other base_url than today's",
+    "edits": "plain data that a plugin wrote over a file's metadata cannot be sent back",
     "folders": "a file that has the name of a folder makes uploads to it a 503",
     "gc": "a file that becomes whole while gc runs is deleted",
     "names": "a file gets the name that a deleted one had",
@@ -18,7 +19,7 @@ FAULTS = {
     "rolled back": "a file goes that a record shows which a plugin wrote without our hearing",
     "undone": "on memory, what a request has changed before it was refused is not followed",
 }
-KNOWN: set[str] = {"undone"}
+KNOWN: set[str] = {"edits", "undone"}
 
 
 def unless_known(fault: str) -> Callable[[Any], Any]:

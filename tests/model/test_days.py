@@ -32,7 +32,8 @@ BASIC = settings(
     phases=[Phase.generate, Phase.shrink],
     print_blob=False,
 )
-SHORT = settings(BASIC, derandomize=True, max_examples=10, stateful_step_count=40)
+SHORT = settings(BASIC, derandomize=True, stateful_step_count=40)
+EXAMPLES = {"memory": 25, "postgresql": 12}
 LONG = settings(BASIC, max_examples=10, stateful_step_count=60)
 
 
@@ -52,7 +53,7 @@ def test_no_file_is_lost_and_none_is_left(site, backend):
     if SEED:
         run_state_machine_as_test(seed(int(SEED))(days), settings=LONG)
     elif not MINUTES:
-        run_state_machine_as_test(days, settings=SHORT)
+        run_state_machine_as_test(days, settings=settings(SHORT, max_examples=EXAMPLES[backend]))
     end = time.monotonic() + 60 * MINUTES
     while time.monotonic() < end:
         number = random.getrandbits(32)
