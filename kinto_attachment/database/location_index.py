@@ -8,11 +8,13 @@ a scan of the whole table.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import md5
 from threading import RLock
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from kinto.core.storage import memory
 from kinto.core.utils import sqlalchemy
@@ -34,23 +36,19 @@ _DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {NAME}"
 _IS_VALID = f"""
 SELECT EXISTS (
     SELECT FROM pg_index WHERE indexrelid = (SELECT to_regclass('{NAME}')) AND indisvalid
-) AS is_valid
+)
 """  # noqa: S608 - of constants
 _WITH_DIGEST = f"""
 SELECT parent_id, id, data->'attachment' AS attachment FROM objects
  WHERE {_IS_INDEXED} AND {_DIGEST} = ANY(:digests)
 """  # noqa: S608 - of constants
-# Where the index is missing, this condition is evaluated first, and the table is not scanned.
-_BY_INDEX = f"""
-WITH valid AS MATERIALIZED ({_IS_VALID})
-SELECT NULL AS parent_id, NULL AS id, NULL AS attachment, is_valid FROM valid
- UNION ALL
-SELECT parent_id, id, attachment, TRUE FROM ({_WITH_DIGEST}) AS found
- WHERE (SELECT is_valid FROM valid)
-"""  # noqa: S608 - of constants
-
 # Waits for transactions that have begun before; other writes do not wait meanwhile.
 _SETTINGS = "SET lock_timeout = '60s'"
+
+
+_CHECK_SECONDS = 60
+# By the client of Kinto's storage. A question for each look would cost more than the look.
+_checked: WeakKeyDictionary[Any, tuple[float, bool]] = WeakKeyDictionary()
 
 
 class Found(NamedTuple):
@@ -77,18 +75,28 @@ def records_ending_with(
         return list(_in_memory(kinto_storage, segments))
     if not is_postgresql(kinto_storage):
         raise IndexMissing()
-    query = statement(_WITH_DIGEST if scan else _BY_INDEX)
     digests = [md5(each.encode(), usedforsecurity=False).hexdigest() for each in segments]
-    with kinto_storage.client.connect(readonly=True) as connection:
-        rows = connection.execute(query, {"digests": digests}).fetchall()
-    if not scan and not all(row.is_valid for row in rows):
-        raise IndexMissing()
-    return [Found(row.parent_id, row.id, row.attachment) for row in rows if row.id is not None]
+    client = kinto_storage.client
+    with client.connect(readonly=True) as connection:
+        if not scan and not _was_valid(client, connection):
+            raise IndexMissing()
+        rows = connection.execute(statement(_WITH_DIGEST), {"digests": digests}).fetchall()
+    return [Found(row.parent_id, row.id, row.attachment) for row in rows]
 
 
 def is_valid(connection: Any) -> bool:
     """Whether the index can be used."""
-    return bool(connection.execute(sqlalchemy.text(_IS_VALID)).scalar())
+    return bool(connection.execute(statement(_IS_VALID)).scalar())
+
+
+def _was_valid(client: Any, connection: Any) -> bool:
+    """Whether the index could be used when PostgreSQL was asked last, in the last minute."""
+    checked_at, valid = _checked.get(client, (0.0, False))
+    now = time.monotonic()
+    if now - checked_at > _CHECK_SECONDS or not checked_at:
+        valid = is_valid(connection)
+        _checked[client] = (now, valid)
+    return valid
 
 
 def create(client: Any) -> None:

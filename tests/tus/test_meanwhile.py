@@ -10,7 +10,6 @@ import transaction
 from kinto.core.storage.exceptions import BackendError
 from pyramid_storage.interfaces import IFileStorage
 
-from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.tus import lease as leases
 from kinto_attachment.tus import store as unfinished
@@ -372,28 +371,6 @@ def test_a_permission_that_is_taken_away_while_bytes_come_in(record):
     record.app.patch_json(record.path, grant)
     upload.patch(9, b"9")
     assert record.content == CONTENT
-
-
-@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_a_conflict_that_passes_keeps_the_upload(record, upload, monkeypatch):
-    authorize = RecordAttachment.authorize
-
-    def authorize_and_be_too_late(use_case):
-        context = authorize(use_case)
-        other = threading.Thread(target=lambda: record.create(title="of another"))
-        other.start()
-        other.join()
-        return context
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RecordAttachment, "authorize", authorize_and_be_too_late)
-        upload.patch(0, CONTENT, 409)
-    assert upload.offset == 9
-
-    upload.patch(9, b"9")
-
-    assert record.content == CONTENT
-    assert record.data["title"] == "of another"
 
 
 def test_a_listener_that_refuses(make_record):
