@@ -42,7 +42,8 @@ def register(config: Any) -> None:
 def on_records_changed(event: Any) -> None:
     """Follow records that were created, updated or deleted."""
     references = _references(event.request)
-    trusted = _is_trusted(event.request)
+    # Of a record that was deleted without an event, the rows say what it held.
+    trusted = _is_trusted(event.request) or event.payload["action"] == ACTIONS.CREATE.value
     bucket_id, collection_id = event.payload["bucket_id"], event.payload["collection_id"]
     holders = [Holder(bucket_id, collection_id, record_id) for record_id in _ids(event)]
     if event.payload["action"] == ACTIONS.DELETE.value:

@@ -64,6 +64,17 @@ def test_a_record_that_was_restored_keeps_its_file(record, published, unheard):
     assert record.content == b"first"
 
 
+def test_a_record_that_was_deleted_unheard_can_be_created_with_plain_data(record, unheard):
+    record.attach(b"first")
+    unheard(record, None)
+
+    plain = {"location": "https://elsewhere.example/x"}
+    record.app.put_json(record.path, {"data": {"attachment": plain}}, status=201)
+
+    assert record.data["attachment"] == plain
+    assert record.files() == []
+
+
 def test_a_subscriber_that_comes_later_may_write_the_file_back(record, subscribe):
     record.attach(b"first")
     first = record.data["attachment"]

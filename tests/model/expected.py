@@ -100,7 +100,11 @@ class Expected:
     def adopt(self, records: dict[str, Attachment | None], base_url: str) -> None:
         """Take the records as they are, after something that may have happened in part."""
         for attachment in records.values():
-            if attachment not in (None, *self.records.values(), *self._known):
+            if attachment in (None, *self.records.values(), *self._known):
+                continue
+            location = attachment["location"]
+            # What a client claims under another host is none of the plugin's.
+            if location.startswith(base_url) and "://" not in location.removeprefix(base_url):
                 self.learn(attachment, base_url)
         self.may_stay.update(self.shows.values())
         self.records = dict(records)
