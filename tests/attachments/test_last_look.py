@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 
 import pytest
 import transaction
+from kinto.core.storage import memory
+from kinto.core.storage.exceptions import BackendError
 from pyramid_storage.interfaces import IFileStorage
 
+from kinto_attachment.attachments.attach import RecordAttachment
+from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.references import References
 from kinto_attachment.database import location_index
 from tests.support.tus import begin
 
 CONTENT = b"0123456789"
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
@@ -269,3 +276,84 @@ def _in_thread(action):
     thread.start()
     thread.join(timeout=20)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.leaves("a file that gc finds")
+def test_a_whole_file_is_left_for_gc_while_the_index_is_missing(record, monkeypatch, caplog):
+    upload = whole_but_not_attached(record, monkeypatch)
+    monkeypatch.setattr(location_index, "_checked", {})
+    monkeypatch.setattr(location_index, "is_valid", lambda connection: False)
+
+    upload.delete()
+
+    assert len(record.files()) == 1
+    assert "left for gc" in caplog.text
+
+
+@pytest.mark.leaves("a record that is held by no row")
+def test_a_file_without_a_row_stays_if_a_record_shows_it(record, unheard, monkeypatch):
+    whole_but_not_attached(record, monkeypatch)
+    (name,) = record.files()
+    shown = {"location": f"https://files.example.org/{name}", "size": 10, "hash": DIGEST}
+    unheard(record.other(), shown)
+    record.create()
+
+    record.app.delete(record.path)
+
+    assert record.files() == [name]
+
+
+def test_a_name_that_is_remembered_is_not_given_again(make_record, monkeypatch):
+    record = make_record(attachment={"randomize": "false"})
+    record.attach(b"first", "a.txt")
+    record.detach()
+    monkeypatch.setattr(References, "is_used", lambda references, name: False)
+
+    record.attach(b"second", "a.txt", status=409)
+
+    assert record.files() == []
+    assert record.data["attachment"] is None
+
+
+def test_a_row_that_does_not_exist_is_forgotten_without_a_word(record):
+    registry = record.app.registry
+    files = registry.getUtility(IFileStorage)
+    with transaction.manager:
+        references = References(registry.storage, registry.attachment_settings, FileChanges(files))
+        references.forget_gone("unknown")
+
+    assert record.files() == []
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+@pytest.mark.leaves("a record with forged metadata: its restoration is what is tried")
+def test_a_record_that_is_deleted_while_it_is_refused_does_not_come_back(record, monkeypatch):
+    record.attach(CONTENT)
+    forged = {**record.data["attachment"], "size": 1}
+    monkeypatch.setattr(References, "record", lambda references, holder: None)
+
+    body = {"data": {"attachment": forged}}
+    record.app.patch_json(record.path, body, status=400)
+
+
+def test_other_backends_cannot_be_asked():
+    with pytest.raises(location_index.IndexMissing):
+        location_index.records_ending_with(object(), ["a.txt"])
+
+
+def test_an_empty_memory_has_no_records():
+    assert location_index.records_ending_with(memory.Storage(), ["a.txt"]) == []
+
+
+def whole_but_not_attached(record, monkeypatch):
+    """An upload whose last request has failed: its file is stored, and no record shows it."""
+    upload = begin(record)
+
+    def unavailable(*args):
+        raise BackendError(original=Exception("the database is down"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordAttachment, "attach", unavailable)
+        upload.patch(0, CONTENT, 503)
+    return upload

@@ -11,7 +11,8 @@ from kinto.core.storage.exceptions import BackendError, IntegrityError
 
 from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.database import commit
-from tests.support.tus import begin
+from kinto_attachment.tus.store import UploadStore
+from tests.support.tus import OFFSET_TYPE, begin, creation
 
 CONTENT = b"0123456789"
 COLLECTION = "/v1/buckets/b/collections/c"
@@ -194,41 +195,74 @@ def test_so_do_uploads_into_one_whose_timestamp_lies_in_the_future(record):
     assert set(answers) == {201}
 
 
+@pytest.fixture
+def lose_the_commit(subscribe, monkeypatch):
+    """``lose_the_commit(app, is_there=True)``: the answer to the next commit is lost, after the
+    database has it, or before."""
+    monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
+
+    def lose(app, *, is_there):
+        lost = []
+
+        class Loses:
+            def tpc_vote(self, current):
+                if not lost:
+                    lost.append(1)
+                    raise _database_error("08006", lost=True)
+
+            def ignore(self, current):
+                pass
+
+            abort = commit = tpc_begin = tpc_abort = tpc_finish = ignore
+
+            def sortKey(self):
+                # Before or after the database.
+                return "~~~" if is_there else " "
+
+        def join(event):
+            if not lost:
+                transaction.get().join(Loses())
+
+        subscribe(app, join)
+        return lost
+
+    return lose
+
+
 @on_postgresql
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_lost_answer_to_a_commit_is_no_loss(record, subscribe, monkeypatch, is_there):
+def test_a_lost_answer_to_a_commit_is_no_loss(record, lose_the_commit, is_there):
     """The record is asked: it shows the file, or the write is done again."""
-    lost = []
-
-    class Loses:
-        """Loses the answer to the first commit, before or after the database has it."""
-
-        def tpc_finish(self, transaction):
-            pass
-
-        def tpc_vote(self, current):
-            if not lost:
-                lost.append(1)
-                raise _database_error("08006", lost=True)
-
-        abort = commit = tpc_begin = tpc_abort = tpc_finish
-
-        def sortKey(self):
-            # After the database's.
-            return "~~~" if is_there else " "
-
-    def join(event):
-        if not lost:
-            transaction.get().join(Loses())
-
-    subscribe(record.app, join)
-    monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
+    lost = lose_the_commit(record.app, is_there=is_there)
 
     answer = record.attach(CONTENT)
 
     assert lost
     assert answer.status_code == 201
     assert record.content == CONTENT
+    assert len(record.files()) == 1
+
+
+@on_postgresql
+@pytest.mark.leaves("files whose fate is not known")
+@pytest.mark.parametrize("method", ["plain", "tus"])
+def test_a_file_stays_while_the_database_cannot_be_asked(
+    record, lose_the_commit, monkeypatch, method
+):
+    lost = lose_the_commit(record.app, is_there=True)
+
+    def unavailable(*args):
+        raise BackendError(original=Exception("the database is down"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordAttachment, "shows", unavailable)
+        if method == "plain":
+            record.attach(CONTENT, status=503)
+        else:
+            patch.setattr(UploadStore, "get", unavailable)
+            creation(record, CONTENT, 503, OFFSET_TYPE, Upload_Length="10")
+
+    assert lost
     assert len(record.files()) == 1
 
 

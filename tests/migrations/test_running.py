@@ -9,6 +9,7 @@ import pytest
 from kinto.core.scripts import migrate
 from kinto.core.storage.exceptions import BackendError
 
+from kinto_attachment.database import location_index
 from kinto_attachment.migrations import pending_links
 
 NAME = "one.txt"
@@ -190,3 +191,16 @@ def test_nothing_waits_in_memory(app, caplog):
 
     assert pending_links(app.registry.storage) == 0
     assert SAYS not in caplog.text
+
+
+@on_postgresql
+def test_an_index_that_cannot_be_created_does_not_stop_the_migration(linked, monkeypatch, caplog):
+    def fail(client):
+        raise BackendError(original=Exception("canceling statement due to lock timeout"))
+
+    monkeypatch.setattr(location_index, "create", fail)
+
+    linked.migrate()
+
+    assert linked.waiting == 0
+    assert "run kinto migrate again" in caplog.text

@@ -123,8 +123,7 @@ DELETING = {
     ("kinto_attachment.attachments.file_changes", "delete_files"),
     # Each file is asked about right before, under the lock on its row.
     ("kinto_attachment.commands.deletion", "delete_files"),
-    # Files that nobody has been told of.
-    ("kinto_attachment.tus.uploads", "create"),
+    # A file that nobody has been told of.
     ("kinto_attachment.views.heartbeat", "heartbeat"),
 }
 
