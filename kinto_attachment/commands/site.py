@@ -57,7 +57,9 @@ class Site:
             return frozenset(name for upload in uploads for name in upload.needs(self.files))
 
     def terminate(self, upload: ResumableUpload) -> None:
-        """Terminate a resumable upload, and delete what is stored of it."""
+        """Terminate a resumable upload, and delete what is stored of it, but no file that a record
+        references."""
         with transaction.manager:
-            uploads = UploadStore(self.kinto_storage)
-            uploads.terminate(upload, FileChanges.current(self.files))
+            changes = FileChanges.current(self.files)
+            UploadStore(self.kinto_storage).terminate(upload, changes)
+            References(self.kinto_storage, self.settings, changes).keep_referenced()

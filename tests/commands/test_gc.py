@@ -435,6 +435,29 @@ def test_uploads_that_have_rested_for_too_long_are_ended(record, unfinished, com
     assert record.content == b"content"
 
 
+def test_the_file_of_an_upload_that_is_ended_stays_if_a_record_shows_it(
+    record, unfinished, command, execute
+):
+    """A plugin may have written it there without an event."""
+    (record.folder / "complete.bin").write_bytes(b"complete")
+    query = (
+        'UPDATE objects SET data = data || \'{"expires": 1, "name": "complete.bin"}\''
+        " WHERE resource_name = %s"
+    )
+    execute(query, "attachments-uploads")
+    location = "https://files.example.org/complete.bin"
+    execute(
+        "UPDATE objects SET data = jsonb_set(data, '{attachment,location}', to_jsonb(%s::text))"
+        " - 'hash' WHERE resource_name = 'record'",
+        location,
+    )
+
+    result = command("gc", "--delete", "--json")
+
+    assert result.counts["uploads ended"] == 1
+    assert "complete.bin" in record.files()
+
+
 def test_a_file_that_is_complete_but_not_attached_yet_stays(record, unfinished, command, execute):
     (record.folder / "complete.bin").write_bytes(b"complete")
     query = (
