@@ -55,12 +55,12 @@ def commit(
     ``before_commit(request)`` is called once all subscribers have run. In a batch and without
     pyramid_tm only ``write()`` is called; the rest happens when the batch ends.
 
-    All of it is done again after an error that can pass, in a new transaction, on the request as
-    it was; from the second try on after others who try again in the bucket. Where nothing rolls
-    back, there is one try. When the answer to COMMIT is lost, ``has_committed()`` asks the
-    database, in a transaction of its own.
+    After an error that can pass, all of it is repeated in a new transaction, on the request as it
+    was. From the second try on, an advisory lock serialises the requests of a bucket that try
+    again. Where nothing rolls back, there is one try. When the answer to COMMIT is lost,
+    ``has_committed()`` asks the database, in a transaction of its own.
     Raises what ``write()``, subscribers and the database raise; nothing is written then. Raises
-    ``OutcomeUnknown``.
+    ``OutcomeUnknown`` if the database cannot be asked.
     """
     if not has_own_transaction(request):
         return write()

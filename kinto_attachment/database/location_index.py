@@ -1,8 +1,8 @@
-"""Which records have an attachment whose location ends with a name: by an index on Kinto's table.
+"""Find records by the last path segment of their attachment's location, with an index.
 
-The index has the MD5 digest of the last path segment of the location: a client chooses it, and
-PostgreSQL refuses to index long values. ``kinto migrate`` creates it; without it, nobody waits for
-a scan of the whole table.
+The index is on Kinto's table ``objects``, of the MD5 digest of the segment: a client chooses the
+location, and PostgreSQL refuses to index long values. ``kinto migrate`` creates it. Where it is
+missing, requests do not search: that would read the whole table.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _WITH_DIGEST = f"""
 SELECT parent_id, id, data->'attachment' AS attachment FROM objects
  WHERE {_IS_INDEXED} AND {_DIGEST} = ANY(:digests)
 """  # noqa: S608 - of constants
-# Waits for transactions that have begun before; other writes do not wait meanwhile.
+# The command waits for transactions that have begun before it; others can write meanwhile.
 _SETTINGS = "SET lock_timeout = '60s'"
 
-
 _CHECK_SECONDS = 60
-# By the client of Kinto's storage. A question for each look would cost more than the look.
+# When the index was checked last, and the result, by the client of Kinto's storage: a check for
+# each search would cost more than the search.
 _checked: WeakKeyDictionary[Any, tuple[float, bool]] = WeakKeyDictionary()
 
 
@@ -90,7 +90,7 @@ def is_valid(connection: Any) -> bool:
 
 
 def _was_valid(client: Any, connection: Any) -> bool:
-    """Whether the index could be used when PostgreSQL was asked last, in the last minute."""
+    """Whether the index can be used, as of at most ``_CHECK_SECONDS`` ago."""
     checked_at, valid = _checked.get(client, (0.0, False))
     now = time.monotonic()
     if now - checked_at > _CHECK_SECONDS or not checked_at:
