@@ -9,13 +9,19 @@ from kinto_attachment.storage.base import (
     StoredFile,
 )
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.options import LocalOptions, S3Options
+from kinto_attachment.storage.options import (
+    GCloudOptions,
+    LocalOptions,
+    S3Options,
+    StorageOptions,
+)
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.staged import NewFile, StagedFile
 
 __all__ = [
     "FileStorage",
     "FileTooLargeForStorage",
+    "GCloudOptions",
     "IncompleteUpload",
     "LocalOptions",
     "NewFile",
@@ -23,6 +29,7 @@ __all__ = [
     "S3Options",
     "StagedFile",
     "State",
+    "StorageOptions",
     "StorageUnavailable",
     "StoredFile",
     "best_effort",
@@ -30,7 +37,7 @@ __all__ = [
 ]
 
 
-def open_storage(options: LocalOptions | S3Options, base_url: str = "") -> FileStorage:
+def open_storage(options: StorageOptions, base_url: str = "") -> FileStorage:
     """Return the storage of ``options``, whose files are served below ``base_url``.
 
     Imports only the provider that is chosen: a server with local files needs no boto3.
@@ -39,6 +46,10 @@ def open_storage(options: LocalOptions | S3Options, base_url: str = "") -> FileS
         from kinto_attachment.storage.s3 import S3Storage
 
         return S3Storage(options, base_url)
+    if isinstance(options, GCloudOptions):
+        from kinto_attachment.storage.gcloud import GCloudStorage
+
+        return GCloudStorage(options, base_url)
     from kinto_attachment.storage.local import LocalStorage
 
     return LocalStorage(options.base_path, base_url)

@@ -43,3 +43,31 @@ class S3Options:
             return self.endpoint_url or None
         port = f":{self.port}" if self.port else ""
         return f"{'https' if self.is_secure else 'http'}://{self.host}{port}"
+
+
+@dataclass(frozen=True)
+class GCloudOptions:
+    """Store files in a bucket of Google Cloud Storage.
+
+    ``acl`` is a predefined ACL; with ``""`` none is sent. ``credentials`` is the path of a
+    service account's key as JSON; without it, Application Default Credentials are used.
+    ``uniform_bucket_level_access``: the bucket has no ACLs. With ``auto_create_bucket``, a missing
+    bucket is created, in ``project``, with the predefined ACL ``auto_create_acl``.
+    ``endpoint_url`` is the URL of a server other than Google's; it is used without credentials if
+    none are given. ``num_retries`` is how often a failed request is repeated, ``timeout`` how many
+    seconds a connection may take.
+    """
+
+    bucket: str
+    acl: str = "publicRead"
+    credentials: str | None = None
+    project: str | None = None
+    auto_create_bucket: bool = False
+    auto_create_acl: str = "projectPrivate"
+    uniform_bucket_level_access: bool = False
+    endpoint_url: str | None = None
+    num_retries: int = 1
+    timeout: float = 5
+
+
+StorageOptions = LocalOptions | S3Options | GCloudOptions

@@ -35,6 +35,9 @@ class NewFile:
     trusted then. Only for ``stage()``; ``create()`` raises ``TypeError``."""
     content_type: str = "application/octet-stream"
     """Media type, for storages that serve their files: ASCII, without control characters."""
+    cache_control: str | None = None
+    """How long the file may be cached, for storages that serve their files: a value of HTTP's
+    ``Cache-Control`` (RFC 9111). ``None``: none is sent."""
     size: int | None = None
     """Expected size in bytes, a hint. Without it, parts of a resumable file on S3 differ in size,
     which Cloudflare's R2 refuses above 5,000 MiB."""
