@@ -31,6 +31,7 @@ def includeme(config: Any) -> None:
     from kinto_attachment.http.body import keep_freed_memory
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage import open_storage
+    from kinto_attachment.storage.files import Files
     from kinto_attachment.tus.views import capability
     from kinto_attachment.views.heartbeat import heartbeat
 
@@ -38,8 +39,9 @@ def includeme(config: Any) -> None:
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
     files = open_storage(settings.storage, settings.base_url)
+    registry.attachment_files = Files(files)
     registry.attachment_settings = settings
-    registry.attachment_site = SiteMark(registry, files)
+    registry.attachment_site = SiteMark(registry, registry.attachment_files)
     registry.registerUtility(files, IFileStorage)
     config.add_request_method(lambda request: files, "attachment", reify=True)
 

@@ -14,7 +14,7 @@ def last_look(request: Any) -> None:
 
     Costs nothing where the current transaction gives up no file. Raises Kinto's ``BackendError``.
     """
-    changes = FileChanges.pending(request.attachment)
+    changes = FileChanges.pending(request.registry.attachment_files)
     if changes is not None:
         registry = request.registry
         References(registry.storage, registry.attachment_settings, changes).keep_referenced()

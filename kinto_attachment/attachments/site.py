@@ -16,6 +16,7 @@ import transaction
 from kinto_attachment.database.objects import statement
 from kinto_attachment.database.scan import is_postgresql, unpooled
 from kinto_attachment.storage import FileStorage, NewFile
+from kinto_attachment.storage.files import Files
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +47,11 @@ def marked_site(files: FileStorage) -> str | None:
 
 
 class SiteMark:
-    """Writes ``MARKER`` if the storage has none, once per process."""
+    """Writes ``MARKER`` into each store that has none, once per process."""
 
-    def __init__(self, registry: Any, files: FileStorage) -> None:
+    def __init__(self, registry: Any, files: Files) -> None:
         self._registry = registry
-        self._files = files
+        self._stores = list(files.stores.values())
         self._next_try: float | None = 0
 
     def write_after_commit(self) -> None:
@@ -75,15 +76,16 @@ class SiteMark:
             ids = site_ids(connection)
         if not ids:
             return False
-        marked = marked_site(self._files)
-        if marked is None:
-            _store(self._files, ids[0])
-        elif marked not in ids:
-            logger.error(
-                "The file storage belongs to another database: %s has the site id %r, the"
-                " database %s.",
-                *(MARKER, marked, ids),
-            )
+        for files in self._stores:
+            marked = marked_site(files)
+            if marked is None:
+                _store(files, ids[0])
+            elif marked not in ids:
+                logger.error(
+                    "The file storage belongs to another database: %s has the site id %r, the"
+                    " database %s.",
+                    *(MARKER, marked, ids),
+                )
         return True
 
 

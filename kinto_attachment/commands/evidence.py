@@ -44,21 +44,23 @@ def check_site(site: Site, inventory: Inventory, *, deletes: bool) -> None:
 
     Raises ``Refused``, ``StorageUnavailable``.
     """
-    marked = marked_site(site.files)
-    if not inventory.site_ids and (marked is not None or inventory.has_files()):
+    found = {prefix: marked_site(files) for prefix, files in site.files.stores.items()}
+    marks = set(found.values()) - {None}
+    if not inventory.site_ids and (marks or inventory.has_files()):
         raise Refused(
             "the database has no site id, though files are stored: run kinto migrate on the"
             " database that the servers use. If it is another one, or was not restored entirely,"
             " its records do not name these files."
         )
-    if marked is not None and marked not in inventory.site_ids:
+    if others := sorted(filter(None, marks.difference(inventory.site_ids))):
         raise Refused(
             f"the files belong to another database: {MARKER} in the file storage has the site id"
-            f" {marked}, the database {', '.join(inventory.site_ids)}. Look at the storage and"
+            f" {others[0]}, the database {', '.join(inventory.site_ids)}. Look at the storage and"
             " kinto.storage_url in the ini file. If the database was set up anew for these files,"
             f" delete {MARKER}: servers write it again."
         )
-    if marked is None and deletes and not inventory.knows_files():
+    unmarked = [prefix for prefix, mark in found.items() if mark is None]
+    if deletes and not all(map(inventory.knows_files, unmarked)):
         raise Refused(
             "the database knows none of the stored files. Look at the storage and"
             " kinto.storage_url in the ini file, and whether the database was restored entirely."

@@ -47,6 +47,7 @@ KEPT = "kept"
 FOREIGN = "foreign"
 """Named by somebody else."""
 
+_MARKERS = (MARKER, names.PRIVATE_PREFIX + MARKER)
 _BASES = 20
 """Unknown base URLs that are named: any client may write more."""
 
@@ -167,14 +168,17 @@ class Inventory:
         """Whether any file is stored."""
         return bool(self._count("SELECT EXISTS (SELECT 1 FROM files)"))
 
-    def knows_files(self) -> bool:
-        """Whether a record, a row or a resumable upload names at least one stored file."""
+    def knows_files(self, prefix: str) -> bool:
+        """Whether a record, a row or a resumable upload names at least one stored file of the
+        store whose names begin with ``prefix``: see ``Files.stores``."""
         query = """
-            SELECT EXISTS (SELECT 1 FROM files JOIN rows USING (name))
-                OR EXISTS (SELECT 1 FROM stored)
-                OR EXISTS (SELECT 1 FROM files JOIN needed USING (name))
+            SELECT EXISTS (
+                SELECT 1 FROM files WHERE is_private(name) = ? AND (
+                       name IN (SELECT name FROM rows)
+                    OR name IN (SELECT name FROM stored)
+                    OR name IN (SELECT name FROM needed)))
         """
-        return bool(self._count(query))
+        return bool(self._database.execute(query, [names.is_private(prefix)]).fetchone()[0])
 
     def count_own_files(self) -> int:
         """Count stored files that are not foreign."""
@@ -223,6 +227,7 @@ class Inventory:
             (_base_of, 2),
             (settings.is_random, 1),
             (names.is_part, 1),
+            (names.is_private, 1),
         ):
             title = function.__name__.lstrip("_")
             self._database.create_function(title, arguments, function, deterministic=True)
@@ -254,7 +259,7 @@ def _described(
 ) -> Iterator[tuple[str, int, float, bool]]:
     for file in files:
         # No record can reference a name that is not UTF-8, and the plugin gives none.
-        if file.name != MARKER and names.is_valid(file.name):
+        if file.name not in _MARKERS and names.is_valid(file.name):
             yield file.name, file.size, file.modified.timestamp(), excluded.matches(file.name)
 
 

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import transaction
-from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
@@ -15,7 +14,7 @@ from kinto_attachment.commands.inventory import Inventory, take_inventory
 from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage.files import Files
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
 
@@ -38,7 +37,7 @@ class Site:
         if not hasattr(registry, "attachment_settings"):
             raise Refused("kinto.includes has no kinto_attachment in this ini file.")
         self.settings: Settings = registry.attachment_settings
-        self.files: FileStorage = registry.getUtility(IFileStorage)
+        self.files: Files = registry.attachment_files
 
     def inventory(self, excluded: Patterns) -> AbstractContextManager[Inventory]:
         """Take an inventory, marking files that are ``excluded``."""

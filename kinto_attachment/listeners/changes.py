@@ -133,7 +133,7 @@ def _terminate_uploads(
     uploads = UploadStore(request.registry.storage)
     for upload in uploads.below(parent_id):
         if records is None or upload.record in records:
-            uploads.terminate(upload, FileChanges.current(request.attachment))
+            uploads.terminate(upload, FileChanges.current(request.registry.attachment_files))
 
 
 def _ids(event: Any) -> list[str]:
@@ -151,7 +151,7 @@ def _ids(event: Any) -> list[str]:
 
 def _references(request: Any) -> References:
     registry = request.registry
-    changes = FileChanges.current(request.attachment)
+    changes = FileChanges.current(request.registry.attachment_files)
     return References(registry.storage, registry.attachment_settings, changes)
 
 

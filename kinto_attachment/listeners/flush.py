@@ -54,7 +54,7 @@ def on_server_flushed(event: Any) -> None:
     # Other plugins may notify of a flush of their own: its files are left for gc.
     if found is None:
         return
-    files, registry = event.request.attachment, event.request.registry
+    files, registry = event.request.registry.attachment_files, event.request.registry
     references = References(
         registry.storage, registry.attachment_settings, FileChanges.current(files)
     )

@@ -19,6 +19,9 @@ from kinto_attachment.storage.cleanup import best_effort
 MAX_BYTES = 255
 MAX_EXTENSION_BYTES = 64
 
+PRIVATE_PREFIX = "_private/"
+"""How the names of private files begin. No id of Kinto's begins with an underscore."""
+
 _ROOM_FOR_NUMBER = len("-9999999999")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -76,7 +79,12 @@ def hidden_prefix(upload: str) -> str:
 
 def is_part(name: str) -> bool:
     """Whether ``name`` is one that ``hidden`` gives, to any piece of any upload."""
-    return _PART.fullmatch(name) is not None
+    return _PART.fullmatch(name.removeprefix(PRIVATE_PREFIX)) is not None
+
+
+def is_private(name: str) -> bool:
+    """Whether ``name`` is that of a file in the private store."""
+    return name.startswith(PRIVATE_PREFIX)
 
 
 class Claim:

@@ -29,6 +29,8 @@ class NewFile:
     random_name: str = "{filename}"
     """What to call the file before its extension if ``randomize``: the UUID4 is at
     ``{filename}``, and stays where the name is too long."""
+    private: bool = False
+    """Store the file where only those can read it who may read its record; see ``Files``."""
     exact_name: bool = False
     """Store the file as ``folder/filename``, letter for letter, hidden names included, whatever
     ``randomize`` says: ``finish()`` raises ``FileExistsError`` if that is taken. ``filename`` is

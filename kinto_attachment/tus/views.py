@@ -94,7 +94,11 @@ def options(service: Any) -> Callable[[Any], Any]:
         ids = request.matchdict
         settings = request.registry.attachment_settings
         limits = settings.for_collection(ids["bucket_id"], ids["collection_id"])
-        sizes = [size for size in (limits.max_size_bytes, request.attachment.max_size) if size]
+        sizes = [
+            size
+            for size in (limits.max_size_bytes, request.registry.attachment_files.max_size)
+            if size
+        ]
         if sizes:
             headers[tus.TUS_MAX_SIZE] = str(min(sizes))
         if "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
@@ -205,7 +209,9 @@ def _method(request: Any) -> str:
 
 
 def _uploads(request: Any) -> ResumableUploads:
-    return ResumableUploads(request, request.registry.attachment_settings, request.attachment)
+    return ResumableUploads(
+        request, request.registry.attachment_settings, request.registry.attachment_files
+    )
 
 
 def _has_content(request: Any) -> bool:

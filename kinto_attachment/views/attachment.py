@@ -55,7 +55,7 @@ def post_attachment(request: Any) -> Any:
         return tus.create(request)
     context = valid_context(request)
     ids = request.matchdict
-    settings, files = request.registry.attachment_settings, request.attachment
+    settings, files = request.registry.attachment_settings, request.registry.attachment_files
     preconditions = Preconditions(request.headers)
     preconditions.check(context.current_object)
     boundary = boundary_of(request.headers.get("Content-Type"))
@@ -86,7 +86,7 @@ def post_attachment(request: Any) -> Any:
 def delete_attachment(request: Any) -> Response:
     """Detach the file of the record."""
     valid_context(request)
-    settings, files = request.registry.attachment_settings, request.attachment
+    settings, files = request.registry.attachment_settings, request.registry.attachment_files
     detach_file(request, settings, files, Preconditions(request.headers))
     headers = request.response.headers
     return _NoContent(

@@ -54,7 +54,7 @@ def get_file(request: Any) -> Response:
 
 @answered()
 def _response(request: Any, name: str) -> Response:
-    files: FileStorage = request.attachment
+    files: FileStorage = request.registry.attachment_files
     registry = request.registry
     references = References(
         registry.storage, registry.attachment_settings, FileChanges.current(files)

@@ -35,7 +35,7 @@ def heartbeat(request: Any) -> bool:
     """Write a small file, read it back, and delete it. A read-only server passes without."""
     if asbool(request.registry.settings["readonly"]):
         return True
-    files: FileStorage = request.attachment
+    files: FileStorage = request.registry.attachment_files
     try:
         staged = files.stage(NewFile("heartbeat.txt", content_type="text/plain"))
         try:

@@ -11,7 +11,6 @@ import pytest
 import transaction
 from pyramid import paster
 from pyramid.config import global_registries
-from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.attachments.site import SiteMark
 from kinto_attachment.commands import main
@@ -64,8 +63,7 @@ def make_record(
     def make(**settings: Any) -> Record:
         app = make_app(**settings)
         # As if it had started for this test: its first upload marks the storage.
-        files = app.registry.getUtility(IFileStorage)
-        app.registry.attachment_site = SiteMark(app.registry, files)
+        app.registry.attachment_site = SiteMark(app.registry, app.registry.attachment_files)
         app.put_json("/v1/buckets/b", {})
         app.put_json("/v1/buckets/b/collections/c", {})
         return Record(app, stored, "/buckets/b/collections/c/records/r")
