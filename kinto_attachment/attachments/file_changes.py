@@ -27,6 +27,9 @@ class FileChanges:
         """Names of files that a holder has released in this transaction under ``keep_old_files``:
         they are kept, whoever releases them last."""
 
+        self.released: set[str] = set()
+        """Names of files that a holder has released in this transaction."""
+
     @classmethod
     def current(cls, files: FileStorage) -> FileChanges:
         """Return the changes of the current transaction, hooked to its end."""

@@ -10,6 +10,7 @@ A *holding*, found by a record's URI, has the name of the file that the record h
 Rows are only read by their key, so nothing slows down as files add up. Rows migrated from earlier
 versions have what their records had: a file row may lack metadata (``None``) or have more
 (``extra``), and a holding has ``shown`` if its record's metadata differs from the file row's.
+The row of a private file says so (``private``), and which ``collection`` showed it last.
 
 Holders of a file change under a lock on its row. Rows make the usual case cheap, and are not the
 truth: other plugins write records without an event. So before files are deleted, the records
@@ -29,11 +30,13 @@ from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
 from kinto_attachment.attachments.locations import last_segments, may_be_same_file, names_in
+from kinto_attachment.attachments.readers import Readers
 from kinto_attachment.database.location_index import IndexMissing, records_ending_with
 from kinto_attachment.database.objects import Object, get, is_transactional
 from kinto_attachment.database.rows import Row, Rows
-from kinto_attachment.errors import FileDeleted, MetadataModified, NameTaken
+from kinto_attachment.errors import FileDeleted, Forbidden, MetadataModified, NameTaken
 from kinto_attachment.settings import Settings
+from kinto_attachment.storage.names import is_private
 
 # Kinto's counters plugin counts the objects of this name.
 FILES = "attachments"
@@ -46,8 +49,16 @@ _PAGE = 1000
 class References:
     """Keeps the rows, and schedules the deletion of files that lose their last holder."""
 
-    def __init__(self, kinto_storage: Any, settings: Settings, changes: FileChanges) -> None:
+    def __init__(
+        self,
+        kinto_storage: Any,
+        settings: Settings,
+        changes: FileChanges,
+        readers: Readers | None = None,
+    ) -> None:
+        """With ``readers``, only those get a copy of a private file's metadata who may read it."""
         self._kinto_storage = kinto_storage
+        self._readers = readers
         self._rows = Rows(kinto_storage)
         self._settings = settings
         self._changes = changes
@@ -60,7 +71,8 @@ class References:
         # Only names that are not random can come back.
         if not self._settings.is_random(name) and self._locked_file(name) is not None:
             raise NameTaken()
-        self._write_file({"name": name, **asdict(metadata), "holders": [holder.uri]})
+        row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
+        self._write_file({**row, "private": True} if is_private(name) else row)
 
     def forget(self, name: str) -> None:
         """Delete the row of a file that no record holds."""
@@ -318,6 +330,8 @@ class References:
 
     def _add_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
+        if row is not None and "private" in row and not self._may_copy(row, holder):
+            raise Forbidden()
         if row is None or ("gone" in row and not self._changes.revoke_deletion(name)):
             raise FileDeleted()
         if holder.uri not in row["holders"] or "gone" in row or "kept" in row:
@@ -325,6 +339,22 @@ class References:
             row.pop("kept", None)
             row["holders"] = sorted({*row["holders"], holder.uri})
             self._write_file(row)
+
+    def _may_copy(self, row: Row, holder: Holder) -> bool:
+        """Whether whoever writes the record may read the private file, or has just taken it from
+        another record. What nobody shows any more is for those who may read the collection that
+        it was in."""
+        if self._readers is None or holder.uri in row["holders"]:
+            return True
+        if row["name"] in self._changes.released:
+            return True
+        named = [Holder.at(uri) for uri in row["holders"]]
+        if any(map(self._readers.is_about_to_sync, named)):
+            return True
+        showing = [each for each in named if self.referenced_by(each) == row["name"]]
+        if showing:
+            return self._readers.may_read(showing)
+        return "collection" in row and self._readers.may_read_collection(row["collection"])
 
     def _remove_holder(self, name: str, holder: Holder) -> None:
         row = self._locked_file(name)
@@ -338,6 +368,9 @@ class References:
         """Take the holder out of a locked row, which the caller writes."""
         name = row["name"]
         row["holders"] = [uri for uri in row["holders"] if uri != holder.uri]
+        self._changes.released.add(name)
+        if "private" in row:
+            row["collection"] = holder.parent_id
         if self._keeps_old_files(holder):
             self._changes.kept.add(name)
         if not row["holders"]:

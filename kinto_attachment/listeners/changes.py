@@ -15,6 +15,7 @@ from kinto.core.utils import COMPARISON
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.readers import Readers
 from kinto_attachment.attachments.references import References
 from kinto_attachment.database.objects import is_transactional, lock
 from kinto_attachment.database.scan import PAGE, pages
@@ -41,9 +42,11 @@ def register(config: Any) -> None:
 @answered()
 def on_records_changed(event: Any) -> None:
     """Follow records that were created, updated or deleted."""
-    references = _references(event.request)
+    is_trusted = _is_trusted(event.request)
+    readers = None if is_trusted else Readers(event.request)
+    references = _references(event.request, readers)
     # Of a record that was deleted without an event, the rows say what it held.
-    trusted = _is_trusted(event.request) or event.payload["action"] == ACTIONS.CREATE.value
+    trusted = is_trusted or event.payload["action"] == ACTIONS.CREATE.value
     bucket_id, collection_id = event.payload["bucket_id"], event.payload["collection_id"]
     holders = [Holder(bucket_id, collection_id, record_id) for record_id in _ids(event)]
     if event.payload["action"] == ACTIONS.DELETE.value:
@@ -149,10 +152,10 @@ def _ids(event: Any) -> list[str]:
     return list(ids)
 
 
-def _references(request: Any) -> References:
+def _references(request: Any, readers: Readers | None = None) -> References:
     registry = request.registry
     changes = FileChanges.current(request.registry.attachment_files)
-    return References(registry.storage, registry.attachment_settings, changes)
+    return References(registry.storage, registry.attachment_settings, changes, readers)
 
 
 def _is_trusted(request: Any) -> bool:
