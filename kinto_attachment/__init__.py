@@ -24,6 +24,7 @@ def includeme(config: Any) -> None:
     # Kinto must have read its settings before its services are imported.
     from kinto.core.metrics import watch_execution_time
     from pyramid.events import ApplicationCreated
+    from pyramid.exceptions import ConfigurationError
     from pyramid_storage.interfaces import IFileStorage
 
     from kinto_attachment import listeners, migrations, views
@@ -32,14 +33,22 @@ def includeme(config: Any) -> None:
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage import open_storage
     from kinto_attachment.storage.files import Files
+    from kinto_attachment.storage.names import PRIVATE_PREFIX
     from kinto_attachment.tus.views import capability
     from kinto_attachment.views.heartbeat import heartbeat
 
     keep_freed_memory()
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
-    files = open_storage(settings.storage, settings.base_url)
-    registry.attachment_files = Files(files)
+    try:
+        files = open_storage(settings.storage, settings.base_url)
+        private = open_storage(settings.private_storage) if settings.private_storage else None
+    except ImportError as error:
+        raise ConfigurationError(
+            "kinto.attachment.gcloud.bucket_name needs Google's library, which is not installed: "
+            f"pip install kinto-attachment[gcloud] ({error})."
+        ) from error
+    registry.attachment_files = Files(files, private)
     registry.attachment_settings = settings
     registry.attachment_site = SiteMark(registry, registry.attachment_files)
     registry.registerUtility(files, IFileStorage)
@@ -55,6 +64,7 @@ def includeme(config: Any) -> None:
         url=DOCUMENTATION,
         version=__version__,
         base_url=settings.extra_base_url,
+        **({} if private is None else {"private": PRIVATE_PREFIX}),
         resumable=capability(settings),
     )
     config.add_settings({"attachment.base_url": settings.base_url})

@@ -133,7 +133,8 @@ def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(folder_of_files: Path) -> Iterator[Path]:
     """The folder where files are stored, which the plugin creates."""
     yield folder_of_files
-    shutil.rmtree(folder_of_files, ignore_errors=True)
+    for folder in (folder_of_files, folder_of_files.with_name("files-private")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

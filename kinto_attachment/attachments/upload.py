@@ -21,6 +21,7 @@ from kinto_attachment.storage.media_types import media_type
 
 # The headers and boundaries of a form around the file, and small fields.
 _FORM_OVERHEAD = 64 * 1024
+_PRIVATE_CACHE = "private, no-cache"
 # What the common file systems allow.
 _MAX_FOLDER_BYTES = 255
 
@@ -72,18 +73,23 @@ class UploadPolicy:
         )
         path, pattern = PurePosixPath(part.filename), self._settings.filename_pattern
         # Without a random part, names repeat: the storage looks which are taken.
-        randomize = self._settings.randomize and "{filename}" in pattern.text
+        private = self._settings.private
+        randomize = private or (self._settings.randomize and "{filename}" in pattern.text)
         stem = pattern.fill(
             filename="{filename}" if randomize else path.stem,
             datetime=datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S"),
             rid=self._record_id,
         )
+        if randomize and "{filename}" not in stem:
+            stem = NewFile.random_name
         new = NewFile(
             part.filename if randomize else f"{stem}{path.suffix}",
             folder=self._folder,
             randomize=randomize,
             random_name=stem if randomize else NewFile.random_name,
             content_type=mimetype,
+            cache_control=_PRIVATE_CACHE if private else self._settings.cache_control,
+            private=private,
             size=size,
         )
         return IncomingFile(part.filename, mimetype, new, self.max_size)

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,10 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.settings import aslist
 
 from kinto_attachment.settings.schema import SCHEMA, Setting
+from kinto_attachment.settings.storage import private_options, storage_options
 from kinto_attachment.settings.template import Template
 from kinto_attachment.storage import names
-from kinto_attachment.storage.options import LocalOptions, S3Options
+from kinto_attachment.storage.options import GCloudOptions, LocalOptions, StorageOptions
 
 DEFAULT_BUCKET_PLUGIN = "kinto.plugins.default_bucket"
 
@@ -43,6 +44,21 @@ class CollectionSettings:
     extensions: frozenset[str]
     mimetypes: Mapping[str, str]
     max_size_bytes: int
+    cache_control: str | None
+    private: bool
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """How files are sent to those who may read them.
+
+    ``secrets`` are keys for links: the first one signs, each is accepted.
+    """
+
+    mode: str
+    link_expires: timedelta
+    accel_prefix: str | None
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,9 @@ class Settings:
     base_url: str
     extra_base_url: str
     former_base_urls: tuple[str, ...]
-    storage: LocalOptions | S3Options
+    storage: StorageOptions
+    private_storage: StorageOptions | None
+    download: DownloadSettings
     serve_files: bool
     uploads_expire: timedelta
     defaults: CollectionSettings
@@ -75,20 +93,27 @@ class Settings:
             name: _parsed(name, setting, given.get(name, setting.default))
             for name, setting in _BY_NAME.items()
         } | legacy
+        storage = storage_options(given, values)
+        if isinstance(storage, GCloudOptions):
+            values |= _gcloud_cache_control(given, values)
         defaults = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
+        overrides = _overrides(
+            resources,
+            defaults,
+            has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", "")),
+        )
+        has_private = any(each.private for each in (defaults, *overrides.values()))
         return cls(
             base_url=values["base_url"],
             extra_base_url=values["extra.base_url"] or values["base_url"],
             former_base_urls=values["former_base_urls"],
-            storage=_storage_options(given, values),
+            storage=storage,
+            private_storage=private_options(values, storage, is_needed=has_private),
+            download=_download(settings, values, storage),
             serve_files=values["serve_files"],
             uploads_expire=values["uploads.expires"],
             defaults=defaults,
-            overrides=_overrides(
-                resources,
-                defaults,
-                has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", "")),
-            ),
+            overrides=overrides,
         )
 
     @property
@@ -117,7 +142,7 @@ class Settings:
         templates = {
             each.filename_pattern
             for each in (self.defaults, *self.overrides.values())
-            if each.randomize and "{filename}" in each.filename_pattern.text
+            if (each.randomize or each.private) and "{filename}" in each.filename_pattern.text
         }
         values = {"filename": names.UUID4, "datetime": "[0-9]{14}", "rid": "[A-Za-z0-9_.-]+"}
         return [re.compile(rf"{each.regex(**values)}(\.[a-z0-9_-]+)?") for each in templates]
@@ -204,6 +229,47 @@ def _legacy_keep_old_files(
     return {"keep_old_files": value}
 
 
+def _download(
+    settings: Mapping[str, Any], values: Mapping[str, Any], storage: StorageOptions
+) -> DownloadSettings:
+    mode, is_local = values["download.mode"], isinstance(storage, LocalOptions)
+    if mode == "redirect" and is_local:
+        raise ConfigurationError(
+            "kinto.attachment.download.mode = redirect needs S3 or Google Cloud Storage. On the "
+            "local disk, use stream or accel."
+        )
+    if mode == "accel" and not (is_local and values["download.accel_prefix"]):
+        raise ConfigurationError(
+            "kinto.attachment.download.mode = accel needs kinto.attachment.base_path, and "
+            "kinto.attachment.download.accel_prefix, the path of nginx's internal location."
+        )
+    secrets = (
+        values["download.secret"] or settings.get("userid_hmac_secret"),
+        values["download.former_secret"],
+    )
+    return DownloadSettings(
+        mode,
+        values["download.link_expires"],
+        values["download.accel_prefix"],
+        tuple(str(each) for each in secrets if each),
+    )
+
+
+def _gcloud_cache_control(
+    given: Mapping[str, str], values: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Read ``gcloud.cache_control``, the name of the setting in versions 6.4 to 9.x."""
+    value = values["gcloud.cache_control"]
+    if value is None:
+        return {}
+    if "cache_control" in given and values["cache_control"] != value:
+        raise ConfigurationError(
+            "kinto.attachment.cache_control and kinto.attachment.gcloud.cache_control contradict "
+            "each other. Leave the second one out."
+        )
+    return {"cache_control": value}
+
+
 def _overrides(
     given: Mapping[str, str], defaults: CollectionSettings, *, has_alias: bool
 ) -> dict[tuple[str, ...], CollectionSettings]:
@@ -235,51 +301,3 @@ def _overrides(
 def _nearest_ids(ids: list[str]) -> list[str]:
     cleaned = [re.sub(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9_-]", "", part) for part in ids]
     return [part for part in cleaned if part][:2] or ["bucket"]
-
-
-def _s3_options(given: Mapping[str, str], values: Mapping[str, Any]) -> S3Options | None:
-    buckets = {values["aws.bucket"], values["aws.bucket_name"]} - {None}
-    if len(buckets) > 1:
-        raise ConfigurationError(
-            "kinto.attachment.aws.bucket and kinto.attachment.aws.bucket_name name two buckets. "
-            "Leave one of them out."
-        )
-    if not buckets:
-        others = sorted(name for name in given if name.startswith("aws."))
-        if others and values["base_path"] is None:
-            raise ConfigurationError(
-                f"kinto.attachment.{others[0]} needs kinto.attachment.aws.bucket."
-            )
-        return None
-    if (values["aws.access_key"] is None) != (values["aws.secret_key"] is None):
-        raise ConfigurationError(
-            "kinto.attachment.aws.access_key and kinto.attachment.aws.secret_key go together: "
-            "set both, or none of them."
-        )
-    options = {each.name: values[f"aws.{each.name}"] for each in fields(S3Options)}
-    return S3Options(**{**options, "bucket": buckets.pop()})
-
-
-def _storage_options(
-    given: Mapping[str, str], values: Mapping[str, Any]
-) -> LocalOptions | S3Options:
-    base_path: str | None = values["base_path"]
-    s3 = _s3_options(given, values)
-    if base_path is not None and s3 is not None:
-        raise ConfigurationError(
-            "kinto.attachment.base_path and kinto.attachment.aws.bucket are both set: files can "
-            "be stored in one place only. Leave one of them out."
-        )
-    if values["serve_files"] and base_path is None:
-        raise ConfigurationError(
-            "kinto.attachment.serve_files serves the local disk only: it needs "
-            "kinto.attachment.base_path."
-        )
-    if s3 is not None:
-        return s3
-    if base_path is None:
-        raise ConfigurationError(
-            "kinto_attachment does not know where to store files: set kinto.attachment.base_path "
-            "(a folder on the local disk) or kinto.attachment.aws.bucket (S3)."
-        )
-    return LocalOptions(base_path)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pyramid_storage.extensions import GROUPS
 
 from kinto_attachment.settings.template import Template
 from kinto_attachment.storage.media_types import is_media_type
+from kinto_attachment.storage.names import PRIVATE_PREFIX
 
 # RFC 3986, section 2.3: what a path segment may hold without being encoded.
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
@@ -39,6 +41,26 @@ _CANNED_ACLS = (
     "bucket-owner-read",
     "bucket-owner-full-control",
 )
+# https://cloud.google.com/storage/docs/access-control/lists#predefined-acl
+_OBJECT_ACLS = (
+    "authenticatedRead",
+    "bucketOwnerFullControl",
+    "bucketOwnerRead",
+    "private",
+    "projectPrivate",
+    "publicRead",
+)
+_BUCKET_ACLS = (
+    "authenticatedRead",
+    "private",
+    "projectPrivate",
+    "publicRead",
+    "publicReadWrite",
+)
+# RFC 9110, section 5.5, without what is not ASCII.
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+DOWNLOAD_MODES = ("stream", "redirect", "accel")
+_ACCEL_PREFIX = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?")
 _EXTENSIONS_SENTENCE = "should be groups and extensions with + between them (images+pdf)"
 _MIMETYPES_EXAMPLE = ".ftl:application/vnd.fluent;.db:application/vnd.sqlite3"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -63,6 +85,11 @@ def _boolean(value: str) -> bool:
         return _BOOLEANS[value.lower()]
     except KeyError:
         raise ValueError("should be true or false") from None
+
+
+def _flag(value: str) -> bool:
+    """The same; an empty one is false, as it was in earlier versions."""
+    return _boolean(value) if value else False
 
 
 def _integer(value: str) -> int:
@@ -98,6 +125,20 @@ def _expiry(value: str) -> timedelta:
     return expires
 
 
+def _link_expiry(value: str) -> timedelta:
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
+    expires = duration(value)
+    if not timedelta() < expires <= timedelta(days=7):
+        raise ValueError("should be between 1s and 7d")
+    return expires
+
+
+def _accel_prefix(value: str) -> str:
+    if not _ACCEL_PREFIX.fullmatch(value):
+        raise ValueError("should be a path like /internal-files/")
+    return value if value.endswith("/") else f"{value}/"
+
+
 def base_url(value: str) -> str:
     """Parse a URL or a path; add a slash to its end, unless it is empty."""
     if value and not _BASE_URL.fullmatch(value):
@@ -123,15 +164,30 @@ def _base_path(value: str) -> str:
     return value
 
 
-def _acl(value: str) -> str:
-    if value and value not in _CANNED_ACLS:
-        raise ValueError(f"should be empty or one of {', '.join(_CANNED_ACLS)}")
+def _one_of(known: Sequence[str], value: str) -> str:
+    if value and value not in known:
+        raise ValueError(f"should be empty or one of {', '.join(known)}")
+    return value
+
+
+def _predefined_acl(known: Sequence[str], value: str) -> str:
+    """Parse one of ``known``, also in the notation of Google's XML API (``public-read``), which
+    earlier versions accepted."""
+    json_name = re.sub("-([a-z])", lambda match: match[1].upper(), value)
+    return _one_of(known, json_name if json_name in known else value)
+
+
+def _cache_control(value: str) -> str:
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError("should be a value of HTTP's Cache-Control, in ASCII and in one line")
     return value
 
 
 def _folder(value: str) -> Template:
     template = Template(value.strip("/"), ("bucket_id", "collection_id"))
     parts = template.literal.split("/")
+    if value.strip("/").startswith(PRIVATE_PREFIX.rstrip("/")):
+        raise ValueError("should not begin with _private, where private files are")
     if value.strip("/") and not all(
         part not in ("", ".", "..") and _UNRESERVED.fullmatch(part) for part in parts
     ):
@@ -267,11 +323,63 @@ SCHEMA = (
     ),
     Setting("max_size_bytes", _integer, "0", "Largest file in bytes; 0: no limit.", True),
     Setting(
+        "cache_control",
+        _cache_control,
+        None,
+        "``Cache-Control`` of the files, in their metadata on S3 and Google Cloud Storage, as it "
+        "is at the upload, and in answers of ``serve_files``: "
+        "``public, max-age=31536000, immutable``. Empty: none is sent.",
+        True,
+    ),
+    Setting(
         "uploads.expires",
         _expiry,
         "24h",
         "How long a resumable upload is kept after its last byte: a number and ``s``, ``m``, "
         "``h``, ``d`` or ``w``.",
+    ),
+    Setting(
+        "private",
+        _boolean,
+        "false",
+        "Keep files private: those who may read a record may read its file, and nobody else. "
+        "Needs a store for private files: ``private.base_path``, ``aws.private_bucket`` or "
+        "``gcloud.private_bucket_name``.",
+        True,
+    ),
+    Setting(
+        "download.mode",
+        partial(_one_of, DOWNLOAD_MODES),
+        "stream",
+        "How Kinto answers with a file: ``stream`` (it sends the bytes), ``redirect`` (to a "
+        "presigned URL of S3 or Google Cloud Storage) or ``accel`` (nginx sends the file of the "
+        "local disk).",
+    ),
+    Setting(
+        "download.link_expires",
+        _link_expiry,
+        "1h",
+        "How long a signed link and a presigned URL are valid at most: a number and ``s``, "
+        "``m``, ``h`` or ``d``, up to ``7d``.",
+    ),
+    Setting(
+        "download.accel_prefix",
+        _accel_prefix,
+        None,
+        "Path of nginx's internal location, for the mode ``accel``: ``/internal-files/``.",
+    ),
+    Setting(
+        "download.secret",
+        _text,
+        None,
+        "Secret that links are signed with. Default: one derived from Kinto's "
+        "``userid_hmac_secret``.",
+    ),
+    Setting(
+        "download.former_secret",
+        _text,
+        None,
+        "Secret that links were signed with before, to let them expire: they stay valid.",
     ),
     Setting("base_path", _base_path, None, "Folder on the local disk to store files in."),
     Setting(
@@ -283,7 +391,19 @@ SCHEMA = (
     ),
     Setting("aws.bucket", _unquoted, None, "Name of the S3 bucket to store files in."),
     Setting("aws.bucket_name", _unquoted, None, "The same, in pyramid_storage's name."),
-    Setting("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
+    Setting(
+        "private.base_path",
+        _base_path,
+        None,
+        "Folder on the local disk to store private files in, outside of ``base_path``.",
+    ),
+    Setting("aws.private_bucket", _unquoted, None, "Name of the S3 bucket of private files."),
+    Setting(
+        "aws.acl",
+        partial(_one_of, _CANNED_ACLS),
+        "public-read",
+        "Canned ACL of the files; empty: none is sent.",
+    ),
     Setting("aws.access_key", _text, None, "Access key. Without it, boto3 looks for one."),
     Setting("aws.secret_key", _text, None, "Secret key. Without it, boto3 looks for one."),
     Setting("aws.region", _unquoted, None, "Region of the bucket."),
@@ -299,4 +419,70 @@ SCHEMA = (
     ),
     Setting("aws.num_retries", _integer, "1", "How often a request to S3 is tried again."),
     Setting("aws.timeout", _seconds, "5", "Seconds to wait for a connection to S3."),
+    Setting(
+        "gcloud.bucket_name",
+        _unquoted,
+        None,
+        "Name of the bucket of Google Cloud Storage to store files in.",
+    ),
+    Setting(
+        "gcloud.private_bucket_name",
+        _unquoted,
+        None,
+        "Name of the bucket of private files.",
+    ),
+    Setting(
+        "gcloud.credentials",
+        _unquoted,
+        None,
+        "Path of a service account's key, as JSON. Without it, Application Default Credentials "
+        "are used.",
+    ),
+    Setting(
+        "gcloud.project", _unquoted, None, "Project in which a missing bucket would be created."
+    ),
+    Setting(
+        "gcloud.acl",
+        partial(_predefined_acl, _OBJECT_ACLS),
+        "publicRead",
+        "Predefined ACL of the files; empty, or with ``gcloud.uniform_bucket_level_access``: none "
+        "is sent.",
+    ),
+    Setting(
+        "gcloud.uniform_bucket_level_access",
+        _flag,
+        "false",
+        "The bucket has uniform access, without ACLs.",
+    ),
+    Setting("gcloud.auto_create_bucket", _flag, "false", "Create the bucket if it is missing."),
+    Setting(
+        "gcloud.auto_create_acl",
+        partial(_predefined_acl, _BUCKET_ACLS),
+        "projectPrivate",
+        "Predefined ACL of a bucket that is created.",
+    ),
+    Setting(
+        "gcloud.cache_control",
+        _cache_control,
+        None,
+        "The same as ``cache_control``, in the name of earlier versions.",
+    ),
+    Setting(
+        "gcloud.endpoint_url",
+        _endpoint_url,
+        None,
+        "URL of another server that speaks the JSON API of Google Cloud Storage.",
+    ),
+    Setting(
+        "gcloud.num_retries",
+        _integer,
+        "1",
+        "How often a request to Google Cloud Storage is tried again.",
+    ),
+    Setting(
+        "gcloud.timeout",
+        _seconds,
+        "5",
+        "Seconds to wait for a connection to Google Cloud Storage.",
+    ),
 )

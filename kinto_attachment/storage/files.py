@@ -87,14 +87,18 @@ class Files(FileStorage):
         store, inner = self._find(name)
         return replace(store.stat(inner), name=name)
 
-    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
-        for file in self.public.list(on_unreadable):
+    def list(
+        self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
+    ) -> Iterator[StoredFile]:
+        for file in self.public.list(on_unreadable, prefix):
             # A stranger in the public store, that no name of a site's file means.
             if not is_private(file.name):
                 yield file
-        if self.private is not None:
-            for file in self.private.list(_outer_names(on_unreadable)):
-                yield replace(file, name=_outer(file.name))
+        if self.private is None or not (is_private(prefix) or PRIVATE_PREFIX.startswith(prefix)):
+            return
+        inner_prefix = prefix.removeprefix(PRIVATE_PREFIX) if is_private(prefix) else ""
+        for file in self.private.list(_outer_names(on_unreadable), inner_prefix):
+            yield replace(file, name=_outer(file.name))
 
     def delete(self, name: str) -> bool:
         store, inner = self._find(name)

@@ -59,6 +59,19 @@ def test_all_files_are_listed_under_their_names(files):
     assert {file.name for file in files.list()} == names
 
 
+def test_a_prefix_may_name_either_store(files):
+    public, private = store(files, folder="b"), store(files, private=True, folder="b")
+
+    for prefix, expected in {
+        "": {public, private},
+        "_pri": {private},
+        "_private/b/": {private},
+        "_private/c/": set(),
+        "b/": {public},
+    }.items():
+        assert {file.name for file in files.list(prefix=prefix)} == expected
+
+
 def test_what_lies_in_the_public_store_under_a_private_name_is_none_of_the_files(files, tmp_path):
     stranger = tmp_path / "public" / "_private" / "a.txt"
     stranger.parent.mkdir(parents=True)
@@ -74,7 +87,7 @@ def test_what_lies_in_the_public_store_under_a_private_name_is_none_of_the_files
 def test_an_unreadable_folder_is_told_by_the_name_that_its_files_have(
     files, tmp_path, monkeypatch
 ):
-    def unreadable(on_unreadable):
+    def unreadable(on_unreadable, prefix):
         on_unreadable("b", StorageUnavailable())
         return iter(())
 
@@ -153,8 +166,8 @@ def test_a_resumable_file_that_is_given_up(files, private, tmp_path):
 
 
 def test_unfinished_uploads_of_both_buckets(moto, make_s3):
-    moto.admin.create_bucket(Bucket="private")
-    files = Files(make_s3(moto), make_s3(moto, bucket="private"))
+    moto.create_private_bucket()
+    files = Files(make_s3(moto), make_s3(moto, bucket=moto.private_bucket))
     size = 20 * 1024 * 1024
     states = [files.create(NewFile("a.txt", private=each, size=size)) for each in (False, True)]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import transaction
 from kinto.core.utils import sqlalchemy
-from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.attachments.references import FILES, HOLDINGS
 from kinto_attachment.attachments.site import MARKER
+from kinto_attachment.storage.names import PRIVATE_PREFIX, is_private
 from kinto_attachment.tus.store import UPLOADS
 from tests.support.servers.s3 import S3Server
 
@@ -21,30 +21,38 @@ SELECT parent_id, id, data FROM objects WHERE resource_name = :resource_name AND
 
 
 class Folder:
-    """The local folder where files are stored."""
+    """The local folder where files are stored, and another one for private files, with
+    ``private_settings``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.private = path.with_name(f"{path.name}-private")
         self.settings = {"base_path": str(path)}
+        self.private_settings = {"private.base_path": str(self.private)}
 
     def names(self) -> list[str]:
         """The names of all that is stored, files on their way in too, without the marker of the
         site."""
         return sorted(
-            str(path.relative_to(self.path))
-            for path in self.path.rglob("*")
-            if path.is_file() and path != self.path / MARKER
+            f"{prefix}{path.relative_to(folder)}"
+            for prefix, folder in (("", self.path), (PRIVATE_PREFIX, self.private))
+            for path in folder.rglob("*")
+            if path.is_file() and path != folder / MARKER
         )
 
     def read(self, name: str) -> bytes:
+        if is_private(name):
+            return (self.private / name.removeprefix(PRIVATE_PREFIX)).read_bytes()
         return (self.path / name).read_bytes()
 
 
 class Bucket:
-    """The bucket of an S3 server where files are stored."""
+    """The bucket of an S3 server where files are stored, and another one for private files, with
+    ``private_settings``."""
 
     def __init__(self, server: S3Server) -> None:
         self._server = server
+        self.private_settings = {"aws.private_bucket": server.private_bucket}
         self.settings = {
             "base_path": None,
             "aws.bucket": server.bucket,
@@ -59,13 +67,23 @@ class Bucket:
     def names(self) -> list[str]:
         """The names of all that is stored, files on their way in too, without the marker of the
         site."""
-        on_their_way = [f"{key}?uploadId={upload}" for key, upload in self._server.uploads()]
-        return sorted(self._server.keys() + on_their_way)
+        names = []
+        for prefix, bucket in (("", self._server.bucket), *self._private()):
+            names += [f"{prefix}{key}" for key in self._server.keys(bucket)]
+            uploads = self._server.uploads(bucket)
+            names += [f"{prefix}{key}?uploadId={prefix}{upload}" for key, upload in uploads]
+        return sorted(names)
 
     def read(self, name: str) -> bytes:
-        answer = self._server.admin.get_object(Bucket=self._server.bucket, Key=name)
+        bucket = self._server.private_bucket if is_private(name) else self._server.bucket
+        key = name.removeprefix(PRIVATE_PREFIX)
+        answer = self._server.admin.get_object(Bucket=bucket, Key=key)
         content: bytes = answer["Body"].read()
         return content
+
+    def _private(self) -> list[tuple[str, str]]:
+        has_private = self._server.private_bucket in self._server.buckets()
+        return [(PRIVATE_PREFIX, self._server.private_bucket)] if has_private else []
 
     def put(self, name: str, content: bytes) -> None:
         """Store an object that is none of the plugin's."""
@@ -83,7 +101,7 @@ class Inventory:
         """``registry`` is Pyramid's."""
         self._settings = registry.attachment_settings
         self._storage = registry.storage
-        self._files = registry.getUtility(IFileStorage)
+        self._files = registry.attachment_files
         self._stored = stored
 
     def check(self) -> None:

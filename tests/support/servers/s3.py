@@ -37,6 +37,8 @@ class S3Server:
     secret_key = "testsecretkey"
     region = "us-east-1"
     bucket = "attachments"
+    private_bucket = "attachments-private"
+    """Exists once a test has created it."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -87,23 +89,34 @@ class S3Server:
             ),
         )
 
-    def keys(self) -> list[str]:
+    def buckets(self) -> list[str]:
+        """The names of the buckets."""
+        return [each["Name"] for each in self.admin.list_buckets()["Buckets"]]
+
+    def create_private_bucket(self) -> None:
+        """Create a second bucket, unless it exists."""
+        if self.private_bucket not in self.buckets():
+            self.admin.create_bucket(Bucket=self.private_bucket)
+
+    def keys(self, bucket: str | None = None) -> list[str]:
         """The keys of all objects in the bucket, without the marker of the site."""
-        pages = self.admin.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        bucket = bucket or self.bucket
+        pages = self.admin.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         return [key for key in keys if key != MARKER]
 
-    def uploads(self) -> list[tuple[str, str]]:
+    def uploads(self, bucket: str | None = None) -> list[tuple[str, str]]:
         """Key and id of the multipart uploads in the bucket that nobody has finished."""
-        answer = self.admin.list_multipart_uploads(Bucket=self.bucket)
+        answer = self.admin.list_multipart_uploads(Bucket=bucket or self.bucket)
         return [(entry["Key"], entry["UploadId"]) for entry in answer.get("Uploads", ())]
 
     def empty(self) -> None:
-        """Remove every object and every unfinished multipart upload from the bucket."""
-        for key in [*self.keys(), MARKER]:
-            self.admin.delete_object(Bucket=self.bucket, Key=key)
-        for key, upload_id in self.uploads():
-            self.admin.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        """Remove every object and every unfinished multipart upload from the buckets."""
+        for bucket in self.buckets():
+            for key in [*self.keys(bucket), MARKER]:
+                self.admin.delete_object(Bucket=bucket, Key=key)
+            for key, upload_id in self.uploads(bucket):
+                self.admin.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
 
     def kill(self) -> None:
         """Kill the server (SIGKILL). May be called again."""
