@@ -378,7 +378,8 @@ class References:
                 row["kept"] = msec_time()
             else:
                 row["gone"] = msec_time()
-                self._changes.delete_if_committed(name)
+                if is_consistent(row):
+                    self._changes.delete_if_committed(name)
 
     def _keeps_old_files(self, holder: Holder) -> bool:
         return self._settings.for_collection(holder.bucket_id, holder.collection_id).keep_old_files
@@ -423,6 +424,11 @@ def metadata_matches(attachment: dict[str, Any], row: Row, holding: Row | None) 
         return True
     own = holding.get("shown") if holding and holding["name"] == row["name"] else None
     return own is not None and _equal_as_json(metadata, own)
+
+
+def is_consistent(row: Row) -> bool:
+    """Whether the row says of the file what its name does: whether it is private."""
+    return is_private(row["name"]) == ("private" in row)
 
 
 def _equal_as_json(one: Any, other: Any) -> bool:

@@ -23,6 +23,7 @@ from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Site
 from kinto_attachment.storage import StorageUnavailable
+from kinto_attachment.storage.names import PRIVATE_PREFIX
 
 Finding = tuple[str, dict[str, Any]]
 """A sentence for people, and fields for machines."""
@@ -63,7 +64,9 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         orphans = _add(report, _orphans(inventory, started - options.older_than))
         counts["files unreferenced"] = orphans
         counts["rows that differ"] = _add(report, _mismatches(inventory))
+        counts["files with doubtful privacy"] = _add(report, _doubtful(site, inventory))
         wrong = counts["files missing"] + counts["files that differ"] + orphans
+        wrong += counts["files with doubtful privacy"]
         if options.repair:
             counts["rows repaired"] = _repair(site, inventory)
         else:
@@ -136,6 +139,21 @@ def _mismatches(inventory: Inventory) -> Iterator[Finding]:
         yield (
             _MISMATCHES[way].format(name=name, uri=uri),
             {"problem": "row", "name": name, "record": uri, "way": way},
+        )
+
+
+def _doubtful(site: Site, inventory: Inventory) -> Iterator[Finding]:
+    for name in inventory.doubtful():
+        yield (
+            f"the row of {name} and its name do not agree whether the file is private: it is"
+            " neither served nor deleted",
+            {"problem": "privacy", "name": name},
+        )
+    for file in site.files.public.list(prefix=PRIVATE_PREFIX):
+        yield (
+            f"{file.name} is in the store of public files, under the name of a private one: move"
+            " it away",
+            {"problem": "published", "name": file.name},
         )
 
 

@@ -203,6 +203,16 @@ class Inventory:
         the file row itself), and how."""
         yield from self._database.execute(sql.MISMATCHES)
 
+    def doubtful(self) -> Iterator[str]:
+        """Yield names of files whose row does not say what the name does: whether it is
+        private."""
+        for (name,) in self._database.execute("SELECT name FROM doubtful ORDER BY name"):
+            yield name
+
+    def has_private_rows(self) -> bool:
+        """Whether any row is that of a private file."""
+        return bool(self._count("SELECT EXISTS (SELECT 1 FROM rows WHERE is_private(name))"))
+
     def gone(self, before: datetime) -> Iterator[str]:
         """Yield random names of files that were marked gone ``before``, and are not stored."""
         query = """

@@ -65,6 +65,9 @@ INSERT OR IGNORE INTO protected
 -- Whether a record's file is there.
 CREATE TABLE stored (uri TEXT PRIMARY KEY, name TEXT, held INTEGER, size INTEGER) WITHOUT ROWID;
 INSERT INTO stored SELECT uri, name, held, size FROM shown JOIN files USING (name);
+-- Rows that do not say of a file what its name does: whether it is private.
+CREATE VIEW doubtful AS
+    SELECT name FROM rows WHERE is_private(name) <> (json_extract(row, '$.private') IS NOT NULL);
 CREATE TABLE orphans (
     name TEXT PRIMARY KEY, size INTEGER, modified REAL, kind TEXT, kept REAL, marked REAL
 ) WITHOUT ROWID;
@@ -89,6 +92,7 @@ INSERT INTO orphans
              WHERE NOT excluded
                AND name NOT IN (SELECT name FROM protected)
                AND name NOT IN (SELECT name FROM needed)
+               AND name NOT IN (SELECT name FROM doubtful)
            ) LEFT JOIN marks USING (name)
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import transaction
@@ -39,9 +39,20 @@ class Site:
         self.settings: Settings = registry.attachment_settings
         self.files: Files = registry.attachment_files
 
-    def inventory(self, excluded: Patterns) -> AbstractContextManager[Inventory]:
-        """Take an inventory, marking files that are ``excluded``."""
-        return take_inventory(self.kinto_storage, self.settings, self.files, excluded)
+    @contextmanager
+    def inventory(self, excluded: Patterns) -> Iterator[Inventory]:
+        """Take an inventory, marking files that are ``excluded``.
+
+        Raises ``Refused`` if a store is missing in the settings.
+        """
+        with take_inventory(self.kinto_storage, self.settings, self.files, excluded) as inventory:
+            if self.files.private is None and inventory.has_private_rows():
+                raise Refused(
+                    "there are private files, and the settings have no store for them: set"
+                    " kinto.attachment.private.base_path, kinto.attachment.aws.private_bucket or"
+                    " kinto.attachment.gcloud.private_bucket_name to where they are."
+                )
+            yield inventory
 
     @contextmanager
     def references(self) -> Iterator[References]:

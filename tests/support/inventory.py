@@ -41,9 +41,12 @@ class Folder:
         )
 
     def read(self, name: str) -> bytes:
+        return self.path_of(name).read_bytes()
+
+    def path_of(self, name: str) -> Path:
         if is_private(name):
-            return (self.private / name.removeprefix(PRIVATE_PREFIX)).read_bytes()
-        return (self.path / name).read_bytes()
+            return self.private / name.removeprefix(PRIVATE_PREFIX)
+        return self.path / name
 
 
 class Bucket:

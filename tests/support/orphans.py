@@ -20,7 +20,7 @@ def grow_old(record: Record, days: float = 2) -> None:
     """All the files were written days ago."""
     then = time.time() - days * DAY
     for name in record.files():
-        os.utime(record.folder / name, (then, then))
+        os.utime(record.stored.path_of(name), (then, then))
 
 
 def names(result: Any) -> list[str]:
