@@ -152,6 +152,13 @@ class PreconditionFailed(Refusal):
 # What a file is read with.
 
 
+class NoAttachment(Refusal):
+    """The record has no attachment, or one that is plain data."""
+
+    status, errno = HTTPNotFound, ERRORS.MISSING_RESOURCE
+    sentence = "The record has no attachment."
+
+
 class FileInBatch(Refusal):
     """A batch shows bodies as JSON, and keeps them in memory."""
 

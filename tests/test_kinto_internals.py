@@ -37,13 +37,7 @@ from kinto.core.resource.viewset import ViewSet
 from kinto.core.schema import HeaderQuotedInteger
 from kinto.core.scripts import migrate
 from kinto.core.storage import exceptions, memory
-from kinto.core.utils import (
-    build_request,
-    native_value,
-    prefixed_principals,
-    reapply_cors,
-    sqlalchemy,
-)
+from kinto.core.utils import build_request, native_value, prefixed_principals, sqlalchemy
 from kinto.core.views.openapi import openapi_view
 from kinto.events import ServerFlushed
 from kinto.plugins.default_bucket import create_bucket, create_collection
@@ -437,6 +431,8 @@ class WriteContext(RouteFactory):
         ("write", "/buckets/other/collections/c/records/r", False),
         ("create", f"{COLLECTION}/records", True),
         ("create", "/buckets/other/collections/c/records", False),
+        ("read", f"{COLLECTION}/records/none", True),
+        ("read", "/buckets/other/collections/c/records/r", False),
     ],
 )
 def test_permission_follows_from_three_attributes_of_the_context(
@@ -1069,19 +1065,25 @@ def test_the_preflight_view_of_a_service_can_be_called_from_another(app):
 
 
 @assumed(
-    "kinto.core.utils.reapply_cors",
-    by="views/files.py",
-    why="a script of another origin may read a file that Kinto serves",
+    "the response of a Service's view",
+    by=("views/attachment.py", "views/files.py"),
+    why="a script of another origin may read a file, and the reason why it may not",
 )
-def test_a_response_of_ones_own_gets_its_cors_headers(app):
-    """It adds them to any response, also where the route has no service."""
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_response_of_ones_own_gets_its_cors_headers(app, fails):
+    """A view returns or raises any response, and Kinto adds the headers."""
 
-    def look(request: Any) -> Any:
-        request.__dict__["current_service"] = None
-        request.headers["Origin"] = "https://example.org"
-        return reapply_cors(request, Response()).headers["Access-Control-Allow-Origin"]
+    def view(request: Any) -> Any:
+        if fails:
+            raise HTTPNotFound()
+        return Response(status=404, app_iter=iter([b"of its own"]))
 
-    assert within(app, look) == "*"
+    app.registry.probe = view
+    headers = {"Origin": "https://example.org"}
+    answer = app.post(f"/v1{RECORD}/probe", headers=headers, status=404)
+
+    assert (answer.body == b"of its own") is not fails
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
 @assumed(

@@ -1,7 +1,7 @@
 """Which Kinto permission a request on an attachment needs, and on which object.
 
-The permissions are those of the record: POST needs what a PUT of the record does, DELETE what a
-DELETE of it does. Kinto's own policy then decides, from what stands here.
+The permissions are those of the record: GET needs what a GET of the record does, POST what a PUT,
+DELETE what a DELETE. Kinto's own policy then decides, from what stands here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,26 @@ from kinto_attachment.database.objects import (
     lock_with_parent,
 )
 from kinto_attachment.errors import Forbidden, InvalidParameter, UnknownCollection
+
+
+def attachment_context(request: Any) -> RouteFactory:
+    """Make the context of a request on an attachment. Raises what ``AttachmentContext`` does."""
+    is_read = request.method in ("GET", "HEAD")
+    return ReadContext(request) if is_read else AttachmentContext(request)
+
+
+class ReadContext(RouteFactory):
+    """The record whose attachment is read.
+
+    Looks at no object: who may not read the record is not told what there is.
+    """
+
+    resource_name = "record"
+    required_permission = "read"
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(request)
+        self.permission_object_id = instance_uri(request, "record", **request.matchdict)
 
 
 class AttachmentContext(RouteFactory):
@@ -61,8 +81,7 @@ class AttachmentContext(RouteFactory):
         self.record_id: str = ids["id"]
         # Quoted as in the request's path: PostgreSQL refuses a NUL, even in a question.
         self.record_uri = f"{self.collection_uri}/records/{quote(self.record_id)}"
-        raise_404_if_invalid_id(request, "bucket", _without_line_break(ids["bucket_id"]))
-        raise_404_if_invalid_id(request, "collection", _without_line_break(ids["collection_id"]))
+        check_parent_ids(request)
         self.collection, self.current_object = self._find(request, locked)
         if self.collection is None and self.create_parents is None:
             raise UnknownCollection(ids["collection_id"])
@@ -77,16 +96,10 @@ class AttachmentContext(RouteFactory):
         """Whether the user may; the owner of an implicit bucket or collection may write there."""
         return self.is_implicit or bool(super().check_permission(principals, bound_perms))
 
-    def has_valid_id(self, request: Any) -> bool:
-        """Whether a record may have that id."""
-        generators = request.registry.id_generators
-        generator = generators.get("record", generators[""])
-        return bool(generator.match(_without_line_break(self.record_id)))
-
     def _find(self, request: Any, locked: bool) -> tuple[Object | None, Object | None]:
         kinto_storage = request.registry.storage
         collection = key("collection", self.bucket_uri, request.matchdict["collection_id"])
-        if not self.has_valid_id(request):
+        if not has_valid_id(request):
             return get(kinto_storage, collection), None
         read = lock_with_parent if locked else get_both
         return read(kinto_storage, collection, key("record", self.collection_uri, self.record_id))
@@ -109,9 +122,28 @@ def valid_context(request: Any) -> AttachmentContext:
     """Return the request's context. Raises ``InvalidParameter`` for an id that no record can
     have."""
     context: AttachmentContext = request.context
-    if not context.has_valid_id(request):
-        raise InvalidParameter("path", None, "Invalid object id")
+    check_record_id(request)
     return context
+
+
+def check_parent_ids(request: Any) -> None:
+    """Raise Kinto's 404 for an id that no bucket or collection can have."""
+    for kind in ("bucket", "collection"):
+        object_id = _without_line_break(request.matchdict[f"{kind}_id"])
+        raise_404_if_invalid_id(request, kind, object_id)
+
+
+def check_record_id(request: Any) -> None:
+    """Raise ``InvalidParameter`` for an id that no record can have."""
+    if not has_valid_id(request):
+        raise InvalidParameter("path", None, "Invalid object id")
+
+
+def has_valid_id(request: Any) -> bool:
+    """Whether a record may have the id of the request's path."""
+    generators = request.registry.id_generators
+    generator = generators.get("record", generators[""])
+    return bool(generator.match(_without_line_break(request.matchdict["id"])))
 
 
 def authorize_again(request: Any) -> AttachmentContext:

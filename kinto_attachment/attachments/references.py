@@ -105,6 +105,27 @@ class References:
         names = names_in(attachment.get("location"))
         return _meant(attachment, holding, self._files(names))
 
+    def attached_to(self, holder: Holder) -> tuple[Object | None, Row | None]:
+        """Return the record, and the row of the file whose content is its attachment's; ``None``
+        for a record that does not exist, and where ``attachment`` is plain data.
+
+        The record as it is now decides: it references the file that it holds, or another one that
+        a plugin has written into it without an event.
+        """
+        holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
+        attachment = (record or {}).get("attachment")
+        if not isinstance(attachment, dict):
+            return record, None
+        held = None if holding is None else holding["name"]
+        names = [name for name in names_in(attachment.get("location")) if name == held]
+        name = _meant(attachment, holding, self._files(names))
+        if name is None:
+            name = self._accepted(attachment, holding)
+            # Other names can be told before there is a file.
+            if name is not None and holding is None and not self._settings.is_random(name):
+                name = None
+        return record, None if name is None else self.file(name)
+
     def showing(
         self, names: Collection[str], *, scan: bool = False
     ) -> dict[str, list[tuple[Holder, Object]]]:

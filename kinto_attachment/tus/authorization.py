@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kinto_attachment.attachments.authorization import AttachmentContext
+from kinto_attachment.attachments.authorization import AttachmentContext, has_valid_id
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
@@ -22,7 +22,7 @@ class UploadContext(AttachmentContext):
         self.endpoint = self.endpoint.rsplit("/uploads/", 1)[0]
 
     def _required(self, request: Any) -> tuple[str, str]:
-        if self.has_valid_id(request):
+        if has_valid_id(request):
             store = UploadStore(request.registry.storage)
             record_uri = Holder.of(request.matchdict).uri
             self.upload = store.get(record_uri, request.matchdict["upload_id"])

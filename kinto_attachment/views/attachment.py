@@ -10,7 +10,14 @@ from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from kinto_attachment.attachments.attach import RecordAttachment, attach_file, detach_file
-from kinto_attachment.attachments.authorization import AttachmentContext, valid_context
+from kinto_attachment.attachments.authorization import (
+    attachment_context,
+    check_parent_ids,
+    check_record_id,
+    valid_context,
+)
+from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.reading import ReadableFiles
 from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy
 from kinto_attachment.database.transactions import release
 from kinto_attachment.errors import answered
@@ -22,6 +29,7 @@ from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.tus import openapi as tus_openapi
 from kinto_attachment.tus import views as tus
 from kinto_attachment.tus.headers import EXPOSED_HEADERS
+from kinto_attachment.views import download
 
 PATH = "/buckets/{bucket_id}/collections/{collection_id}/records/{id}/attachment"
 
@@ -35,10 +43,12 @@ def register(config: Any) -> None:
     service = Service(
         name="attachment",
         path=PATH,
-        description="Attach a file to a record, or detach it",
-        factory=answered()(AttachmentContext),
+        description="Read the file of a record, attach one, or detach it",
+        factory=answered()(attachment_context),
     )
     arguments = {"permission": DYNAMIC, "cors_headers": _CORS_HEADERS, "tags": ["Attachments"]}
+    reading = {**arguments, "cors_headers": download.EXPOSED_HEADERS}
+    service.add_view("GET", get_attachment, operation_id="read_file", **reading)
     service.add_view("POST", post_attachment, operation_id="attach_file", **arguments)
     service.add_view("DELETE", delete_attachment, operation_id="detach_file", **arguments)
     service.add_view("OPTIONS", tus.options(service), permission=NO_PERMISSION_REQUIRED)
@@ -46,6 +56,17 @@ def register(config: Any) -> None:
     openapi.describe(service)
     tus_openapi.describe_creation(service)
     tus.register(config, PATH)
+
+
+@answered()
+def get_attachment(request: Any) -> Response:
+    """Answer with the file of the record."""
+    check_parent_ids(request)
+    check_record_id(request)
+    registry, files = request.registry, request.registry.attachment_files
+    readable = ReadableFiles(registry.storage, registry.attachment_settings, files)
+    holder = Holder.of(request.matchdict)
+    return download.respond(request, files, lambda: readable.attached_to(holder))
 
 
 @answered()

@@ -1,8 +1,8 @@
-"""Uploads through the ``default`` bucket alias, streamed.
+"""Uploads and downloads through the ``default`` bucket alias, streamed.
 
-Kinto's own view of the alias reads the whole body, to look for an id in it. For uploads, this one
-goes before it: it hands the input stream on to the endpoint of the user's own bucket, and has
-bucket and collection created only once the file is stored.
+Kinto's own view of the alias reads the whole body, to look for an id in it, and creates bucket and
+collection, whatever the method. For attachments, these go before it: they hand the request on to
+the endpoint of the user's own bucket. Bucket and collection are created once a file is stored.
 """
 
 from __future__ import annotations
@@ -54,13 +54,17 @@ def register(config: Any) -> None:
         path_info=f"{attachment}$",
         permission=NO_PERMISSION_REQUIRED,
     )
-    config.add_view(
-        default_bucket_upload,
-        route_name="default_bucket_collection",
-        request_method=("HEAD", "PATCH", "DELETE", "POST"),
-        path_info=f"{attachment}/uploads/{segment}$",
-        permission=NO_PERMISSION_REQUIRED,
-    )
+    for methods, path in (
+        (("GET", "HEAD"), f"{attachment}$"),
+        (("HEAD", "PATCH", "DELETE", "POST"), f"{attachment}/uploads/{segment}$"),
+    ):
+        config.add_view(
+            default_bucket_other,
+            route_name="default_bucket_collection",
+            request_method=methods,
+            path_info=path,
+            permission=NO_PERMISSION_REQUIRED,
+        )
 
 
 def default_bucket_attachment(request: Any) -> Any:
@@ -76,8 +80,8 @@ def default_bucket_attachment(request: Any) -> Any:
     return request.invoke_subrequest(subrequest)
 
 
-def default_bucket_upload(request: Any) -> Any:
-    """Hand on a request on a resumable upload, whose bucket exists."""
+def default_bucket_other(request: Any) -> Any:
+    """Hand on a request that creates nothing: a download, or one on a resumable upload."""
     return request.invoke_subrequest(_in_own_bucket(request))
 
 

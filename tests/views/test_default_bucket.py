@@ -1,4 +1,4 @@
-"""Uploads through the ``default`` bucket."""
+"""Uploads and downloads through the ``default`` bucket."""
 
 from __future__ import annotations
 
@@ -155,7 +155,90 @@ def test_a_malformed_record_id(record):
     assert buckets(record) == []
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.both_storages
+def test_the_file_is_read(record, method):
+    record.attach(b"0123456789", "a.txt")
+
+    answer = record.app.request(
+        f"{record.endpoint}?download", method=method, headers={"Range": "bytes=2-4"}
+    )
+
+    assert answer.status_code == (206 if method == "GET" else 200)
+    assert answer.body == (b"234" if method == "GET" else b"")
+    assert answer.headers["Content-Length"] == ("3" if method == "GET" else "10")
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="a.txt"')
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+
+
+def test_a_file_that_the_client_has_is_not_read(record):
+    digest = record.attach(b"0123456789").json["hash"]
+
+    record.app.get(record.endpoint, headers={"If-None-Match": f'"{digest}"'}, status=304)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_download_creates_nothing(record, method):
+    record.app.request(record.endpoint, method=method, status=403)
+
+    assert buckets(record) == []
+
+    record.other("s", "others").attach()
+    record.app.request(record.endpoint, method=method, status=404)
+
+    collections = record.app.get("/v1/buckets/default/collections").json["data"]
+    assert [collection["id"] for collection in collections] == ["others"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_anonymous_users_read_nothing(record, method):
+    record.attach()
+
+    record.as_user(None).app.request(record.endpoint, method=method, status=401)
+
+
+def test_nobody_reads_the_file_of_another_user(record):
+    record.attach(b"of alice")
+
+    record.app.as_user("bob").get(record.endpoint, status=403)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_read_only_server_lets_files_be_read(make_app, record, method):
+    record.attach(b"0123456789")
+    reader = make_app(**{"kinto.readonly": "true"})
+
+    answer = reader.request(record.endpoint, method=method)
+
+    assert answer.headers["Content-Length"] == "10"
+
+
+def test_refusals_have_cors(record):
+    record.attach(b"0123456789")
+    headers = {"Origin": "https://elsewhere.example.org", "Range": "bytes=10-"}
+
+    answer = record.app.get(record.endpoint, headers=headers, status=416)
+
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Content-Range"] == "bytes */10"
+
+
+def test_a_download_in_a_batch_is_refused_and_creates_nothing(record):
+    download = {"method": "GET", "path": record.endpoint}
+    root = {"method": "GET", "path": "/"}
+
+    def statuses():
+        answer = record.app.post_json("/v1/batch", {"requests": [download, root]})
+        return [response["status"] for response in answer.json["responses"]]
+
+    assert statuses() == [403, 200]
+    assert buckets(record) == []
+    record.attach()
+    assert statuses() == [400, 200]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_other_methods_are_not_allowed(record, method):
     record.attach()
 

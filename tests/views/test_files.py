@@ -100,6 +100,41 @@ def test_pages_from_elsewhere_may_fetch_files(record, anyone):
     ] in ("*", origin["Origin"])
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_headers_are_those_of_a_file_that_is_read_by_its_record(record, anyone, method):
+    location = location_of(record, filename="é.svg")
+
+    by_name = dict(anyone.request(f"{location}?download", method=method).headers)
+    by_record = dict(record.app.request(f"{record.endpoint}?download", method=method).headers)
+
+    # In any order.
+    exposed = [
+        set(headers.pop("Access-Control-Expose-Headers").split(", "))
+        for headers in (by_name, by_record)
+    ]
+    assert exposed[0] == exposed[1]
+    assert by_name == by_record
+
+
+def test_the_preflight_of_a_range(record, anyone):
+    answer = anyone.options(
+        location_of(record),
+        headers={
+            "Origin": "https://elsewhere.example.org",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "range",
+        },
+    )
+
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "range" in answer.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_other_methods_are_not_allowed(record, anyone, method):
+    anyone.request(location_of(record), method=method, status=405)
+
+
 @pytest.mark.leaves("a file of others")
 @pytest.mark.parametrize(
     "path", ["", "/", "/b", "/b/", "/..", "/../kinto.ini", "/%00", "/.x.part"]
