@@ -22,7 +22,7 @@ use = egg:kinto
 kinto.includes = kinto_attachment
 kinto.userid_hmac_secret = any
 
-# As versions 6.4 to 9.x have it.
+# As versions 6.3 to 9.x have it.
 kinto.attachment.base_url =
 kinto.attachment.extra.base_url = https://cdn.example.org/v1
 kinto.attachment.folder = {bucket_id}/{collection_id}
