@@ -12,6 +12,7 @@ from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
 from kinto_attachment.commands.inventory import Inventory, take_inventory
 from kinto_attachment.commands.patterns import Patterns
+from kinto_attachment.commands.scope import Scope
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage.files import Files
@@ -40,12 +41,14 @@ class Site:
         self.files: Files = registry.attachment_files
 
     @contextmanager
-    def inventory(self, excluded: Patterns) -> Iterator[Inventory]:
-        """Take an inventory, marking files that are ``excluded``.
+    def inventory(self, scope: Scope, excluded: Patterns) -> Iterator[Inventory]:
+        """Take an inventory of the files in ``scope``, marking those that are ``excluded``.
 
         Raises ``Refused`` if a store is missing in the settings.
         """
-        with take_inventory(self.kinto_storage, self.settings, self.files, excluded) as inventory:
+        with take_inventory(
+            self.kinto_storage, self.settings, self.files, scope, excluded
+        ) as inventory:
             if self.files.private is None and inventory.has_private_rows():
                 raise Refused(
                     "there are private files, and the settings have no store for them: set"

@@ -258,7 +258,7 @@ def _download(
 def _gcloud_cache_control(
     given: Mapping[str, str], values: Mapping[str, Any]
 ) -> dict[str, str | None]:
-    """Read ``gcloud.cache_control``, the name of the setting in versions 6.4 to 9.x."""
+    """Read ``gcloud.cache_control``, the name of the setting in versions 6.3 to 9.x."""
     value = values["gcloud.cache_control"]
     if value is None:
         return {}

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 from kinto.core.utils import native_value
-from pyramid.paster import get_appsettings
+from pyramid.paster import get_app, get_appsettings
 
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage.options import GCloudOptions, LocalOptions, S3Options
+from tests.conftest import KintoApp
 from tests.settings.test_settings import read
 from tests.settings.test_settings import stopped as stopped_with_a_folder
 
@@ -21,7 +22,7 @@ use = egg:kinto
 kinto.includes = kinto_attachment
 kinto.userid_hmac_secret = any
 
-# As versions 6.4 to 9.x have it.
+# As versions 6.3 to 9.x have it.
 kinto.attachment.base_url =
 kinto.attachment.extra.base_url = https://cdn.example.org/v1
 kinto.attachment.folder = {bucket_id}/{collection_id}
@@ -124,6 +125,36 @@ def test_an_ini_file_of_the_released_plugin_is_taken_over_unchanged(tmp_path, ke
     )
     assert settings.defaults.cache_control == "public, max-age=3600"
     assert settings.extra_base_url == "https://cdn.example.org/v1/"
+
+
+@pytest.fixture
+def google():
+    """A server that plays Google Cloud Storage."""
+    with pytest.importorskip("tests.support.servers.gcs").GcsServer() as server:
+        yield server
+
+
+def test_a_server_starts_with_that_ini_file_and_stores_files(tmp_path, google):
+    text = RELEASED + EVERY_NAME.replace("CREDENTIALS", str(google.credentials_file))
+    ini = tmp_path / "kinto.ini"
+    ini.write_text(
+        f"{text.replace('prod-bucket', google.bucket)}"
+        f"multiauth.policies = basicauth\n"
+        f"kinto.attachment.gcloud.endpoint_url = {google.endpoint_url}\n"
+    )
+    app = KintoApp(get_app(str(ini), name="main"))
+    app.put_json("/v1/buckets/b", {})
+    app.put_json("/v1/buckets/b/collections/c", {})
+    uri = "/v1/buckets/b/collections/c/records/r/attachment"
+
+    answer = app.post(uri, upload_files=[("attachment", "a.txt", b"content")])
+
+    ((name, stored),) = google.objects().items()
+    assert answer.json["location"] == name
+    assert name.startswith("b/c/")
+    assert stored.acl == "publicRead"
+    assert stored.properties["cacheControl"] == "public, max-age=3600"
+    assert app.get("/v1/__heartbeat__").json["attachments"] is True
 
 
 def test_what_the_released_plugin_took_for_left_out_is(tmp_path):

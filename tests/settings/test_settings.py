@@ -82,6 +82,13 @@ def test_either_name_for_the_bucket(name):
     assert read(base_path="", **{f"aws.{name}": "files"}).storage == S3Options(bucket="files")
 
 
+def test_both_names_for_one_bucket():
+    given = {"aws.bucket": "files", "aws.bucket_name": "files"}
+
+    assert read(base_path="", **given).storage == S3Options(bucket="files")
+    stopped("base_path and kinto.attachment.aws.bucket", **given)
+
+
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "file").touch()
 
