@@ -60,7 +60,7 @@ def check_site(site: Site, inventory: Inventory, *, deletes: bool) -> None:
             f" delete {MARKER}: servers write it again."
         )
     unmarked = [prefix for prefix, mark in found.items() if mark is None]
-    if deletes and not all(map(inventory.knows_files, unmarked)):
+    if deletes and any(map(inventory.has_only_strangers, unmarked)):
         raise Refused(
             "the database knows none of the stored files. Look at the storage and"
             " kinto.storage_url in the ini file, and whether the database was restored entirely."

@@ -73,8 +73,8 @@ def take_inventory(
     kinto_storage: Any,
     settings: Settings,
     files: FileStorage,
-    scope: Scope,
     excluded: Patterns,
+    scope: Scope,
 ) -> Iterator[Inventory]:
     """Take an inventory, which is gone at the end of the context: of all records and rows, and of
     the files in ``scope``.
@@ -177,15 +177,15 @@ class Inventory:
         """Whether any file is stored."""
         return bool(self._count("SELECT EXISTS (SELECT 1 FROM files)"))
 
-    def knows_files(self, prefix: str) -> bool:
-        """Whether a record, a row or a resumable upload names at least one stored file of the
-        store whose names begin with ``prefix``: see ``Files.stores``."""
+    def has_only_strangers(self, prefix: str) -> bool:
+        """Whether there are files in the store whose names begin with ``prefix`` (see
+        ``Files.stores``), and no record, row or resumable upload names one of them."""
         query = """
-            SELECT EXISTS (
-                SELECT 1 FROM files WHERE is_private(name) = ? AND (
+            SELECT count(*) > 0 AND total(
                        name IN (SELECT name FROM rows)
                     OR name IN (SELECT name FROM stored)
-                    OR name IN (SELECT name FROM needed)))
+                    OR name IN (SELECT name FROM needed)) = 0
+              FROM files WHERE is_private(name) = ?
         """
         return bool(self._database.execute(query, [names.is_private(prefix)]).fetchone()[0])
 

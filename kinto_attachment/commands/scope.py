@@ -31,9 +31,10 @@ class Scope:
         for prefix in self._prefixes or [""]:
             yield from files.list(on_unreadable, prefix)
         if self._prefixes:
-            for file in files.list(on_unreadable, _HIDDEN):
-                if names.is_part(file.name) and not self._has_prefix(file.name):
-                    yield file
+            for hidden in (_HIDDEN, names.PRIVATE_PREFIX + _HIDDEN):
+                for file in files.list(on_unreadable, hidden):
+                    if names.is_part(file.name) and not self._has_prefix(file.name):
+                        yield file
 
     def _has_prefix(self, name: str) -> bool:
         return name.startswith(tuple(self._prefixes))

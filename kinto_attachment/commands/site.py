@@ -41,14 +41,14 @@ class Site:
         self.files: Files = registry.attachment_files
 
     @contextmanager
-    def inventory(self, scope: Scope, excluded: Patterns) -> Iterator[Inventory]:
-        """Take an inventory of the files in ``scope``, marking those that are ``excluded``.
+    def inventory(self, excluded: Patterns, scope: Scope | None = None) -> Iterator[Inventory]:
+        """Take an inventory of the files in ``scope`` (by default all), marking those that are
+        ``excluded``.
 
         Raises ``Refused`` if a store is missing in the settings.
         """
-        with take_inventory(
-            self.kinto_storage, self.settings, self.files, scope, excluded
-        ) as inventory:
+        sides = (self.kinto_storage, self.settings, self.files)
+        with take_inventory(*sides, excluded, scope or Scope([])) as inventory:
             if self.files.private is None and inventory.has_private_rows():
                 raise Refused(
                     "there are private files, and the settings have no store for them: set"
