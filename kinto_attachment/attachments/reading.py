@@ -70,11 +70,18 @@ class ReadableFiles:
         if row is None:
             raise NoAttachment()
         metadata = {**row, **record["attachment"], "hash": row["hash"]}
-        return ReadableFile.of(row["name"], metadata, _REVALIDATE)
+        return ReadableFile.of(row["name"], metadata, self._cache_control(holder))
 
     def named(self, name: str) -> ReadableFile:
         """Return the file of that name. Raises ``UnknownFile``."""
         row = self._references.file(name)
         if row is None:
             raise UnknownFile()
-        return ReadableFile.of(name, row, _REVALIDATE)
+        return ReadableFile.of(name, row, self._cache_control(*map(Holder.at, row["holders"][:1])))
+
+    def _cache_control(self, holder: Holder | None = None) -> str:
+        """Return what the settings of the holder's collection say, else those of all."""
+        settings = self._settings.defaults
+        if holder is not None:
+            settings = self._settings.for_collection(holder.bucket_id, holder.collection_id)
+        return settings.cache_control or _REVALIDATE

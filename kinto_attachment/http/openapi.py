@@ -1,12 +1,14 @@
-"""The description of the ``attachment`` endpoint in Kinto's ``/__api__`` (OpenAPI 2.0).
+"""The description of the ``attachment`` endpoint, and of files by their name, in Kinto's
+``/__api__`` (OpenAPI 2.0).
 
-Kinto derives it from colander schemas, and has none for a form. So the parts of the form are types
-of their own, with converters that make ``formData`` parameters of them.
+Kinto derives it from colander schemas, and has none for a form or a file. So a form's parts and a
+file are types of their own, with converters that make ``formData`` parameters of the parts.
 https://spec.openapis.org/oas/v2.0.html#parameter-object
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import colander
@@ -27,9 +29,22 @@ def describe(service: Any) -> None:
     Call it once the service is registered: before, the Content-Type would become a predicate of
     the view, and Kinto would answer any other one with a 415.
     """
-    OpenAPI.custom_type_converters.update({_File: _FileConverter, _Text: _TextConverter})
+    converters = {_File: _FileConverter, _Text: _TextConverter, _Bytes: _BytesConverter}
+    OpenAPI.custom_type_converters.update(converters)
     for method, _, arguments in service.definitions:
         arguments.update(_DESCRIPTIONS.get(method, {}))
+
+
+def describe_by_name(service: Any) -> None:
+    """Describe files by their name; see ``describe()``."""
+    describe(service)
+    # Without the regular expression of its route, which OpenAPI does not know.
+    service.path = re.sub(r":[^}]*", "", service.path)
+    for _, _, arguments in service.definitions:
+        responses = arguments.get("response_schemas", {})
+        arguments["response_schemas"] = {
+            status: response for status, response in responses.items() if status not in _REFUSED
+        }
 
 
 class _File(colander.String):
@@ -53,6 +68,20 @@ class _FileConverter(_PartConverter):
 
 class _TextConverter(_PartConverter):
     type = "string"
+
+
+class _Bytes(colander.String):
+    """A body that is a file: https://spec.openapis.org/oas/v2.0.html#response-object"""
+
+
+class _BytesConverter(TypeConverter):
+    type = "file"
+
+
+class Content(colander.SchemaNode):
+    """The bytes of a file, under the name of the class."""
+
+    schema_type = _Bytes
 
 
 def _parts() -> colander.MappingSchema:
@@ -103,6 +132,53 @@ class _Detached(colander.MappingSchema):
     header = ResponseHeaderSchema()
 
 
+def _optional(name: str, description: str, typ: Any = colander.String) -> colander.SchemaNode:
+    missing = colander.drop
+    return colander.SchemaNode(typ(), name=name, missing=missing, description=description)
+
+
+class _GetSchema(colander.MappingSchema):
+    header = colander.MappingSchema(
+        children=[
+            _optional("Range", "The bytes to send: one range. Others get the whole file."),
+            _optional("If-Range", "The version that `Range` is for: `ETag` or `Last-Modified`."),
+            _optional("If-Match", "Versions of which the file should be one: `ETag`, or `*`."),
+            _optional("If-None-Match", "Versions that the client has: `ETag`, or `*`."),
+            _optional("If-Modified-Since", "The date of the version that the client has."),
+            _optional("If-Unmodified-Since", "The date after which the file should not change."),
+        ]
+    )
+    querystring = colander.MappingSchema(
+        children=[_optional("download", "With any value: browsers save the file.")]
+    )
+
+
+_VALIDATORS = (
+    _optional("ETag", "The SHA-256 digest of the file, in hexadecimal digits and quotes."),
+    _optional("Last-Modified", "When the file was stored."),
+    _optional("Repr-Digest", "The SHA-256 digest of the file, in base64: RFC 9530."),
+    _optional("Accept-Ranges", "`bytes`."),
+    _optional("Cache-Control", "How long the file may be cached."),
+)
+_CONTENT = (
+    _optional("Content-Length", "In bytes.", colander.Integer),
+    _optional("Content-Disposition", "Whether browsers show or save the file, and as what."),
+)
+_CONTENT_RANGE = _optional("Content-Range", "Which bytes of how many.")
+
+
+def _file(description: str, *headers: colander.SchemaNode) -> colander.MappingSchema:
+    response = _response(description, *_VALIDATORS, *_CONTENT, *headers)
+    response.add(Content(name="body"))
+    return response
+
+
+def _response(description: str, *headers: colander.SchemaNode) -> colander.MappingSchema:
+    named = [header.clone() for header in headers]
+    header = colander.SchemaNode(colander.Mapping(), name="header", children=named)
+    return colander.MappingSchema(description=description, children=[header])
+
+
 def described_error(description: str) -> ErrorResponseSchema:
     """Return the schema of a response with Kinto's error body."""
     return ErrorResponseSchema(description=description)
@@ -118,7 +194,24 @@ ERRORS = {
     "412": described_error("The record is not as `If-Match` or `If-None-Match` wants it."),
     "503": described_error("The storage is not available, retry later."),
 }
+_REFUSED = ("401", "403")
 _DESCRIPTIONS: dict[str, dict[str, Any]] = {
+    # And HEAD, which Kinto leaves out.
+    "GET": {
+        "schema": _GetSchema,
+        # Otherwise Kinto says that it produces JSON.
+        "renderer": "",
+        "response_schemas": {
+            "200": _file("The file."),
+            "206": _file("The part of the file that `Range` asks for.", _CONTENT_RANGE),
+            "304": _response("The client has the file already.", *_VALIDATORS),
+            **{status: ERRORS[status] for status in ("400", "401", "503")},
+            "403": described_error("The user is not allowed to read the record."),
+            "404": described_error("There is no such file."),
+            "412": described_error("The file is not as the client expects it."),
+            "416": described_error("The file has no byte in the range."),
+        },
+    },
     "POST": {
         "schema": _PostSchema,
         "content_type": "multipart/form-data",

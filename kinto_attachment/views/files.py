@@ -14,6 +14,7 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 
 from kinto_attachment.attachments.reading import ReadableFiles
 from kinto_attachment.errors import answered
+from kinto_attachment.http import openapi
 from kinto_attachment.views import download
 
 
@@ -44,6 +45,7 @@ def register(config: Any) -> None:
         tags=["Attachments"],
     )
     config.add_cornice_service(service)
+    openapi.describe_by_name(service)
 
 
 @answered()

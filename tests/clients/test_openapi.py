@@ -59,6 +59,8 @@ def test_no_request_that_is_made_up_gets_an_answer_that_is_not_named(server, cli
     assert finished.returncode == 0, finished.stdout + finished.stderr
     seen = answers(tmp_path / "report.json")
     assert min(seen["POST", status] for status in (200, 201, 400, 404)) > 0, seen
+    assert min(seen["GET", status] for status in (200, 404, 412)) > 0, seen
+    assert seen["GET", 206] + seen["GET", 304] + seen["GET", 416] > 0, seen
     assert min(seen["DELETE", status] for status in (204, 404)) > 0, seen
     assert min(seen["HEAD", status] for status in (200, 404)) > 0, seen
     assert min(seen["PATCH", status] for status in (204, 400, 404, 412)) > 0, seen

@@ -65,6 +65,44 @@ def test_an_upload_is_a_form_with_a_file_and_two_fields(described):
     }
 
 
+def test_a_download_may_have_conditions(described):
+    assert "consumes" not in described["get"]
+    assert parameters(described["get"]) == {
+        ("header", "Range"): ("string", False),
+        ("header", "If-Range"): ("string", False),
+        ("header", "If-Match"): ("string", False),
+        ("header", "If-None-Match"): ("string", False),
+        ("header", "If-Modified-Since"): ("string", False),
+        ("header", "If-Unmodified-Since"): ("string", False),
+        ("query", "download"): ("string", False),
+    }
+
+
+def test_the_answer_to_a_download_is_a_file_of_any_type(described):
+    operation = described["get"]
+
+    assert "produces" not in operation
+    for status in ("200", "206"):
+        assert operation["responses"][status]["schema"]["type"] == "file"
+        assert operation["responses"][status]["headers"].keys() >= {"ETag", "Content-Length"}
+    assert "schema" not in operation["responses"]["304"]
+    assert "Content-Range" in operation["responses"]["206"]["headers"]
+
+
+def test_files_by_their_name_are_described_where_they_are_served(make_app, described):
+    base_url = "http://localhost/v1/of/files/"
+    app = make_app(attachment={"serve_files": "true", "base_url": base_url})
+
+    forget()
+    by_name = app.get("/v1/__api__").json["paths"]["/of/files/{name}"]
+    forget()
+
+    assert [each["name"] for each in by_name["parameters"]] == ["name"]
+    assert by_name["get"]["parameters"] == described["get"]["parameters"]
+    responses = described["get"]["responses"]
+    assert by_name["get"]["responses"].keys() == responses.keys() - {"401", "403"}
+
+
 def test_a_removal_has_no_body(described):
     assert "consumes" not in described["delete"]
     assert parameters(described["delete"]) == {
@@ -98,6 +136,9 @@ def test_every_answer_is_named(described):
         ["200", "201", "413", "415", "460", *errors]
     )
     assert sorted(described["delete"]["responses"]) == sorted(["204", *errors])
+    assert sorted(described["get"]["responses"]) == sorted(
+        ["200", "206", "304", "400", "401", "403", "404", "412", "416", "503"]
+    )
 
 
 def test_an_upload_goes_on_with_a_body_that_is_no_form(upload):
@@ -170,9 +211,9 @@ def test_other_endpoints_are_described_as_without_us(paths):
 def test_errors_are_described_as_those_of_kinto(paths, described, upload):
     record = paths[PATH.removesuffix("/attachment")]
 
-    for operation in ("post", "delete"):
+    for operation in ("get", "post", "delete"):
         responses = described[operation]["responses"]
-        for status in responses.keys() - {"200", "201", "204"}:
+        for status in responses.keys() - {"200", "201", "204", "206", "304"}:
             assert responses[status]["schema"] == record["get"]["responses"]["400"]["schema"]
 
     for operation in ("patch", "delete"):

@@ -116,6 +116,18 @@ def test_the_headers_are_those_of_a_file_that_is_read_by_its_record(record, anyo
     assert by_name == by_record
 
 
+def test_caches_keep_a_file_as_long_as_the_settings_of_its_collection_say(make_record):
+    settings = {"cache_control": "max-age=60", "resources.b.c.cache_control": "max-age=3600"}
+    record = make_record(attachment={**SERVED, **settings, "keep_old_files": "true"})
+    location = location_of(record)
+
+    assert record.app.get(location).headers["Cache-Control"] == "max-age=3600"
+
+    # Kept, but of no collection any more.
+    record.detach()
+    assert record.app.get(location).headers["Cache-Control"] == "max-age=60"
+
+
 def test_the_preflight_of_a_range(record, anyone):
     answer = anyone.options(
         location_of(record),

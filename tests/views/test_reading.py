@@ -616,3 +616,34 @@ def test_in_a_batch_the_permission_is_asked_first(attached, user, status):
     batch = attached.app.as_user(user).post_json("/v1/batch", {"requests": requests})
 
     assert [answer["status"] for answer in batch.json["responses"]] == [status, 200]
+
+
+# Caching
+
+
+def test_caches_keep_a_file_as_long_as_the_settings_of_its_collection_say(make_record):
+    record = make_record(
+        attachment={
+            "cache_control": "max-age=60",
+            "resources.b.cache_control": "public, max-age=3600",
+            "resources.b.c.cache_control": "public, max-age=7200",
+        }
+    )
+    record.attach(CONTENT)
+
+    assert read(record).headers["Cache-Control"] == "public, max-age=7200"
+    answer = read(record, 304, If_None_Match="*")
+    assert answer.headers["Cache-Control"] == "public, max-age=7200"
+
+
+def test_refusals_are_not_cached_like_files(make_record):
+    record = make_record(attachment={"cache_control": "public, max-age=60"})
+    record.attach(CONTENT)
+
+    for answer in (
+        read(record, 416, Range="bytes=10-"),
+        read(record, 412, If_Match='"x"'),
+        read(record.as_user("bob"), 403),
+        read(record.other(), 404),
+    ):
+        assert "max-age=60" not in answer.headers.get("Cache-Control", "")

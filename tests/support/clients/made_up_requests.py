@@ -78,6 +78,18 @@ _UPLOAD_HEADERS = st.fixed_dictionaries(
     optional={"Upload-Length": st.sampled_from(["5", "6"]), "Upload-Checksum": _CHECKSUMS},
 )
 _RIGHT_UPLOAD_HEADERS = st.fixed_dictionaries({**_VERSION, "Upload-Offset": st.just("0")})
+_DOWNLOAD_HEADERS = st.sampled_from(
+    [
+        {},
+        {"Range": "bytes=1-2"},
+        {"Range": "bytes=9-"},
+        {"Range": f"bytes={'9' * 5000}-"},
+        {"Range": "bytes=-1", "If-Range": '"x"'},
+        {"If-None-Match": "*"},
+        {"If-Match": '"x"'},
+        {"If-Modified-Since": "Fri, 31 Dec 99999 23:59:59 GMT"},
+    ]
+)
 _OVERRIDES = st.fixed_dictionaries(
     {"X-HTTP-Method-Override": st.sampled_from(["PATCH", "DELETE", "HEAD", "PUT"])}
 )
@@ -94,6 +106,8 @@ def before_generate_path_parameters(
 def before_generate_headers(context: Any, strategy: SearchStrategy[Any]) -> SearchStrategy[Any]:
     path, method = context.operation.path, context.operation.method.upper()
     if not path.endswith("{upload_id}"):
+        if method == "GET":
+            return _DOWNLOAD_HEADERS
         if method != "POST":
             return strategy
         return strategy | _CREATION_HEADERS | _RIGHT_CREATION_HEADERS
@@ -114,23 +128,32 @@ def before_generate_body(context: Any, strategy: SearchStrategy[Any]) -> SearchS
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Begin an upload to go on with; or send what a client sends that begins one."""
+    """Begin an upload to go on with, or attach a file to read; or send what a client sends that
+    begins an upload."""
     if case.path_parameters.get("bucket_id") == "0":
         # Where it tries what may be wrong with headers and bodies, it has this for each id.
         found = {"bucket_id": _BUCKET, "collection_id": "c", "upload_id": _NEW}
         case.path_parameters.update({name: found.get(name, "r") for name in case.path_parameters})
     if case.path_parameters.get("upload_id") == _NEW:
-        path = case.operation.path.rpartition("/uploads/")[0].format(**case.path_parameters)
-        length = {"Upload-Length": str(len(_CONTENT))}
-        auth = tuple(os.environ["TEST_USER"].split(":"))
-        url = os.environ["TEST_URL"] + path.removeprefix("/v1").lstrip("/")
-        begun = requests.post(url, headers={**TUS, **length}, auth=auth, timeout=60)
+        begun = _post(case, headers={**TUS, "Upload-Length": str(len(_CONTENT))})
         if begun.status_code == 201:
             case.path_parameters["upload_id"] = begun.headers["Location"].rpartition("/")[2]
+    elif case.method.upper() == "GET" and case.path_parameters.get("id") in ("p", "q", "r"):
+        # None of those that other requests create and delete.
+        case.path_parameters.update(bucket_id=_BUCKET, collection_id="c", id="read")
+        _post(case, files={"attachment": ("f.txt", _CONTENT)})
     elif _begins_upload(case) and case.headers.get("Upload-Length") in ("0", "5"):
         case.media_type = OFFSET_TYPE
         case.headers["Content-Type"] = OFFSET_TYPE
         case.body = _CONTENT[: int(case.headers["Upload-Length"])]
+
+
+def _post(case: Any, **arguments: Any) -> requests.Response:
+    """POST to the attachment that the request is about."""
+    path = case.operation.path.partition("/uploads/")[0].format(**case.path_parameters)
+    url = os.environ["TEST_URL"] + path.removeprefix("/v1").lstrip("/")
+    auth = tuple(os.environ["TEST_USER"].split(":"))
+    return requests.post(url, auth=auth, timeout=60, **arguments)
 
 
 @schemathesis.serializer(OFFSET_TYPE)
