@@ -29,6 +29,14 @@ class Readers:
     def __init__(self, request: Any) -> None:
         self._request = outermost(request)
 
+    def identify(self) -> Any:
+        """Return the user's id, ``None`` for an anonymous one.
+
+        To be called before anything is looked up. Whatever the answer, the user is known to
+        Kinto's log from now on, and a request of a user who does not exist is answered alike.
+        """
+        return self._request.authenticated_userid
+
     def may_read(self, holders: Iterable[Holder]) -> bool:
         """Whether the user may read one of these records."""
         return self._has_one_of(_uri(each) for each in holders)
@@ -53,9 +61,7 @@ class Readers:
         )
 
     def _has_one_of(self, uris: Iterable[str]) -> bool:
-        # Whatever the answer, the user is known to Kinto's log from now on, and a request of
-        # a user who does not exist is answered alike.
-        self._request.authenticated_userid  # noqa: B018
+        self.identify()
         principals = prefixed_principals(self._request)
         if not principals or self._may_read_all(principals):
             return bool(principals)

@@ -47,6 +47,12 @@ def describe_by_name(service: Any) -> None:
         }
 
 
+def describe_link(service: Any) -> None:
+    """Describe the endpoint of links; see ``describe()``."""
+    for _, _, arguments in service.definitions:
+        arguments.update(_LINK)
+
+
 class _File(colander.String):
     """A part with a file."""
 
@@ -228,5 +234,42 @@ _DESCRIPTIONS: dict[str, dict[str, Any]] = {
             "204": _Detached(description="The record has no attachment any more."),
             **ERRORS,
         },
+    },
+}
+
+
+class _LinkOptions(colander.MappingSchema):
+    expires_in = colander.SchemaNode(
+        colander.Integer(),
+        missing=colander.drop,
+        description="For how many seconds: at most, and by default, as long as the settings say.",
+    )
+    download = colander.SchemaNode(
+        colander.Boolean(), missing=colander.drop, description="Whether browsers save the file."
+    )
+
+
+class _LinkSchema(colander.MappingSchema):
+    body = _LinkOptions(missing=colander.drop)
+
+
+class LinkSchema(colander.MappingSchema):
+    url = colander.SchemaNode(colander.String(), description="The link.")
+    expires = colander.SchemaNode(
+        colander.Integer(), description="When it ceases to be valid, in seconds since 1970."
+    )
+
+
+class _Linked(colander.MappingSchema):
+    body = LinkSchema()
+
+
+_LINK = {
+    "schema": _LinkSchema,
+    "response_schemas": {
+        "201": _Linked(description="The link is made."),
+        **{status: ERRORS[status] for status in ("400", "401", "405", "503")},
+        "403": described_error("The user is not allowed to read the record."),
+        "404": described_error("There is no such record, or it has no attachment."),
     },
 }
