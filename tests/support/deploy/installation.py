@@ -23,10 +23,12 @@ from tests.support.servers.ports import free_port
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 SEAWEEDFS_PORTS = (9333, 19333, 8080, 18080, 8888, 18888, 8333, 18333)
+BUCKETS = ("attachments", "attachments-private")
 STARTUP_SECONDS = 180.0
 LOG_SECONDS = 10.0
 # The tests come from one address, and can name another one, as a load balancer does.
 LOAD_BALANCER = "set_real_ip_from 127.0.0.0/8;\nreal_ip_header X-Test-Client;\n"
+PRIVATE = "kinto.attachment.resources.blog.drafts.private = true"
 # What an operator changes to have the files on S3, by the file in which it stands.
 ON_S3 = {
     "etc/nginx/conf.d/kinto.conf": [
@@ -53,7 +55,7 @@ class Installation:
         self._database = database
         self._ports = {port: free_port() for port in SEAWEEDFS_PORTS}
         self._lay_out(database)
-        for folder in ("var/lib/kinto", "var/lib/seaweedfs", "var/log/nginx"):
+        for folder in ("var/lib/kinto/private", "var/lib/seaweedfs", "var/log/nginx"):
             (root / folder).mkdir(parents=True)
         self.units = {
             name: self.unit(name)
@@ -69,6 +71,16 @@ class Installation:
     def files(self) -> Path:
         """Where files are stored, if on the disk."""
         return self.root / "var/lib/kinto/files"
+
+    @property
+    def private_files(self) -> Path:
+        """Where private files are stored, if on the disk."""
+        return self.root / "var/lib/kinto/private"
+
+    @property
+    def access_log(self) -> str:
+        """nginx's access log."""
+        return (self.root / "var/log/nginx/kinto.log").read_text()
 
     @property
     def nginx_log(self) -> str:
@@ -199,6 +211,7 @@ class Installation:
         return {
             "postgresql://kinto@/kinto?host=/var/run/postgresql": database,
             **{folder: f"{self.root}{folder}" for folder in folders},
+            f"# {PRIVATE}": PRIVATE,
             "/opt/kinto/bin": str(PROGRAMS),
             "listen [::]:80;\n": "",
             # A client that is too slow shows sooner.
@@ -218,7 +231,7 @@ class Installation:
             try:
                 self.run(
                     *("weed", "shell", f"-master={master}"),
-                    stdin="s3.bucket.create -name attachments\n",
+                    stdin="".join(f"s3.bucket.create -name {name}\n" for name in BUCKETS),
                 )
                 return
             except RuntimeError:
