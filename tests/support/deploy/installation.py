@@ -145,12 +145,30 @@ class Installation:
         self.node(port).wait_until_ready()
         requests.get(f"http://127.0.0.1:{port}/v1/", timeout=5).raise_for_status()
 
+    def other_nginx(self, folder: Path, changes: dict[str, str], port: int) -> Nginx:
+        """Run another nginx, whose configuration in ``folder`` is that of this one with
+        ``changes``: each of them has to find its place. It listens on ``port``."""
+        old, new = self.root / "etc/nginx", folder / "etc/nginx"
+        texts = {path.relative_to(old): path.read_text() for path in old.rglob("*.conf")}
+        for before, after in {**changes, str(old): str(new)}.items():
+            assert any(before in text for text in texts.values()), before
+            texts = {name: text.replace(before, after) for name, text in texts.items()}
+        for name, text in texts.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_text(text)
+        return Nginx(new / "conf.d/*.conf", folder / "nginx", port)
+
+    @property
+    def store_url(self) -> str:
+        """Of the server that speaks S3, if files are there."""
+        return f"http://127.0.0.1:{self._ports[8333]}"
+
     def put_object(self, name: str, content: bytes, content_type: str) -> None:
         """Put a file into the bucket on S3, without Kinto."""
         secret = environment(self.root / "etc/kinto/kinto.env")
         client = boto3.client(
             "s3",
-            endpoint_url=f"http://127.0.0.1:{self._ports[8333]}",
+            endpoint_url=self.store_url,
             region_name="us-east-1",
             aws_access_key_id=secret["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=secret["AWS_SECRET_ACCESS_KEY"],
@@ -170,10 +188,9 @@ class Installation:
     def served(self, path: str, count: int = 1) -> list[dict[str, Any]]:
         """The ``count`` lines that nginx's log has about requests to ``path``. nginx writes them
         after the answer."""
-        log = self.root / "var/log/nginx/kinto.log"
         deadline = time.monotonic() + LOG_SECONDS
         while True:
-            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            lines = [json.loads(line) for line in self.access_log.splitlines()]
             about = [line for line in lines if f"{path} " in line["request"]]
             if len(about) == count:
                 return about
@@ -211,7 +228,7 @@ class Installation:
         return {
             "postgresql://kinto@/kinto?host=/var/run/postgresql": database,
             **{folder: f"{self.root}{folder}" for folder in folders},
-            f"# {PRIVATE}": PRIVATE,
+            f"# {PRIVATE}": PRIVATE.replace("blog", "b"),
             "/opt/kinto/bin": str(PROGRAMS),
             "listen [::]:80;\n": "",
             # A client that is too slow shows sooner.
