@@ -471,9 +471,7 @@ def environ_after(app, url, **environ):
     request = webtest.TestRequest.blank(url)
     request.environ.update(environ)
     request.environ["wsgi.errors"] = io.StringIO()
-    chunks = app.app(request.environ, lambda *arguments: None)
-    b"".join(chunks)
-    chunks.close()
+    b"".join(app.app(request.environ, lambda *arguments: None))
     return request.environ
 
 
