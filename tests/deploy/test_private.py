@@ -282,7 +282,8 @@ def test_who_may_read_the_record_no_more_may_not_read_its_file(site, location):
 def test_nothing_in_a_log_lets_others_read(site, location, linked):
     token, name = re.fullmatch(rf"{site.url}/v1/attachments/~([^/]+)/(.+)", linked).groups()
     spelled = ["/v1/attachments/~", "/v1/attachments/%7e", "/v1/attachments%2F~"]
-    spelled += ["/v1/attachments%2f%7E", "//v1/attachments/~", "/v1/%61ttachments/~", "/v1/./x/~"]
+    spelled += ["/v1/attachments%2f%7E", "//v1/attachments/~", "/v1/%61ttachments/~"]
+    spelled += ["/v1/./attachments/~", "/v1/x/../attachments//~"]
     connection = http.client.HTTPConnection("127.0.0.1", site.installation.port, timeout=30)
     for path in (f"{start}{token}" for start in spelled):
         for rest in (f"/{name}", f"/{name}x", f"%2f{name}", "", "?x=%FF", f"/{name}?x=%FF"):
@@ -298,8 +299,9 @@ def test_nothing_in_a_log_lets_others_read(site, location, linked):
     logs += [site.installation.node(port).log.read_text() for port in site.installation.nodes]
     signatures = re.findall("Signature=([^&]+)", "&".join(signed))
     assert len(signatures) == site.installation.on_s3
-    for secret in (token, token.rpartition(".")[2], *signatures):
-        assert not any(secret in log for log in logs)
+    lines = "\n".join(logs).splitlines()
+    secrets = (token, token.rpartition(".")[2], *signatures)
+    assert [line for line in lines if any(secret in line for secret in secrets)] == []
 
 
 def test_gunicorns_own_log_has_no_token():
