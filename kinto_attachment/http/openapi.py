@@ -41,10 +41,8 @@ def describe_by_name(service: Any) -> None:
     # Without the regular expression of its route, which OpenAPI does not know.
     service.path = re.sub(r":[^}]*", "", service.path)
     for _, _, arguments in service.definitions:
-        responses = arguments.get("response_schemas", {})
-        arguments["response_schemas"] = {
-            status: response for status, response in responses.items() if status not in _REFUSED
-        }
+        if "response_schemas" in arguments:
+            arguments["response_schemas"] = {**arguments["response_schemas"], **_REFUSED_BY_NAME}
 
 
 def describe_link(service: Any) -> None:
@@ -200,7 +198,11 @@ ERRORS = {
     "412": described_error("The record is not as `If-Match` or `If-None-Match` wants it."),
     "503": described_error("The storage is not available, retry later."),
 }
-_REFUSED = ("401", "403")
+_REFUSED_BY_NAME = {
+    "401": described_error("The user is not known, and the file is private or does not exist."),
+    "403": described_error("The link is not valid, or not any more."),
+    "404": described_error("There is no such file, or the user is not allowed to read it."),
+}
 _DESCRIPTIONS: dict[str, dict[str, Any]] = {
     # And HEAD, which Kinto leaves out.
     "GET": {
@@ -210,6 +212,10 @@ _DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "response_schemas": {
             "200": _file("The file."),
             "206": _file("The part of the file that `Range` asks for.", _CONTENT_RANGE),
+            "302": _response(
+                "The file is at the storage.",
+                _optional("Location", "A URL that is valid for some time."),
+            ),
             "304": _response("The client has the file already.", *_VALIDATORS),
             **{status: ERRORS[status] for status in ("400", "401", "503")},
             "403": described_error("The user is not allowed to read the record."),

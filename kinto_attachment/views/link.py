@@ -34,7 +34,7 @@ from kinto_attachment.http.body import chunks, content_length, take_stream
 FOLDER = "attachments"
 """Below ``/v1/``: where files are by their name."""
 
-_TOKEN = "kinto_attachment.link"
+_TAKEN = "kinto_attachment.link"
 _MAX_BODY_BYTES = 1024
 
 
@@ -123,7 +123,7 @@ def take_token_tween(handler: Callable[[Any], Any], registry: Any) -> Callable[[
         rest = path.removeprefix(folder)
         if path.startswith(folder) and rest.startswith("~"):
             token, _, name = rest[1:].partition("/")
-            environ[_TOKEN] = _Unlogged(token)
+            environ[_TAKEN] = _Unlogged(token)
             environ["PATH_INFO"] = folder + name
             _rewrite(environ)
         return handler(request)
@@ -133,7 +133,7 @@ def take_token_tween(handler: Callable[[Any], Any], registry: Any) -> Callable[[
 
 def token_of(request: Any) -> str | None:
     """Return the token that the tween has taken, ``None`` if the request is not of a link."""
-    token = request.environ.get(_TOKEN)
+    token = request.environ.get(_TAKEN)
     return None if token is None else token.text
 
 
@@ -141,11 +141,9 @@ def _rewrite(environ: dict[str, Any]) -> None:
     """Let what servers remember of the request line say what the path is now: gunicorn logs it
     after the request."""
     path = f"{environ.get('SCRIPT_NAME', '')}{environ['PATH_INFO']}"
-    query = environ.get("QUERY_STRING")
-    # Bytes as PEP 3333 has them in a str.
-    target = quote(path, safe="/~:@!$&'()*+,;=", encoding="latin-1") + (
-        query and f"?{query}" or ""
-    )
+    query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
+    # Its characters are bytes: https://peps.python.org/pep-3333/#unicode-issues
+    target = quote(path, safe="/~:@!$&'()*+,;=", encoding="latin-1") + query
     for name in ("RAW_URI", "REQUEST_URI"):
         if name in environ:
             environ[name] = target
