@@ -136,6 +136,7 @@ def test_conditions(attached, headers, status):
         assert "Content-Disposition" not in answer.headers
 
 
+@pytest.mark.both_storages
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_an_empty_file(record, method):
     record.attach(b"", "empty.txt")
