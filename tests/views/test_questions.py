@@ -1,4 +1,4 @@
-"""What an upload asks PostgreSQL, and what others write between two of these questions."""
+"""What uploads and downloads ask PostgreSQL, and what others write between two of the questions."""
 
 from __future__ import annotations
 
@@ -54,6 +54,17 @@ def test_the_plugin_asks_once_of_a_plain_write(record, questions, make_app):
     asked = questions(lambda: without.put_json(record.path, {"data": {"title": "new"}}))
 
     assert questions(lambda: record.create(title="newer")) == asked + 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_download_asks_no_more_than_a_read_of_the_record(record, questions, method):
+    record.attach()
+    # The first of all asks for more.
+    record.app.get(record.endpoint)
+
+    asked = questions(lambda: record.app.get(record.path))
+
+    assert questions(lambda: record.app.request(record.endpoint, method=method)) <= asked
 
 
 @pytest.mark.parametrize(
