@@ -1,4 +1,4 @@
-"""What uploads and downloads ask PostgreSQL, and what others write between two of the questions."""
+"""What uploads and downloads ask PostgreSQL, and what others write between two questions."""
 
 from __future__ import annotations
 
