@@ -36,7 +36,8 @@ def questions():
 
 def test_an_upload_asks_no_more_than_a_plain_write(record, questions):
     plain = record.other()
-    # The first of all asks for more.
+    # The first of all, and the first that replaces a file, ask for more.
+    record.other("first").attach()
     record.other("first").attach()
 
     put = questions(lambda: plain.create(title="new"))
