@@ -24,6 +24,8 @@ from tests.support.servers.gcs.requests import GcsRequest
 
 _KEY_ID = "0123456789abcdef0123456789abcdef01234567"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+# What google-auth writes, whatever the key's token_uri is.
+_AUDIENCE = "https://oauth2.googleapis.com/token"
 _HOUR = 3600
 _LEEWAY = 60
 _LONGEST = 7 * 24 * _HOUR
@@ -78,7 +80,7 @@ class ServiceAccount:
             head.get("alg") == "RS256"
             and head.get("kid") == _KEY_ID
             and claim.get("iss") == self.email
-            and claim.get("aud") == token_uri
+            and claim.get("aud") in (token_uri, _AUDIENCE)
             and claim.get("scope")
         ):
             return _refuse("invalid_grant", "Invalid JWT: header or claims")
