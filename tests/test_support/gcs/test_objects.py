@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.support.servers.gcs.content import Content
 from tests.test_support.gcs.client import crc32c_of, reason
 
 
@@ -438,9 +439,10 @@ class TestList:
 
         assert found == (["a/", "b", "é"] if delimiter else ["a/1", "a/2", "a/3/4", "b", "é"])
 
-    def test_a_page_has_at_most_1000_entries(self, client):
+    def test_a_page_has_at_most_1000_entries(self, client, server):
+        content = Content.of(b"")
         for number in range(1001):
-            client.put(f"many/{number:04}")
+            server.buckets["tests"].put(f"many/{number:04}", content, {}, None, {})
 
         page = client.list("maxResults=5000&prefix=many/&fields=items(name),nextPageToken").json()
 

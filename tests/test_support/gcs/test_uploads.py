@@ -90,6 +90,14 @@ class TestChunks:
         assert answer.status_code == 308
         assert answer.headers.get("Range") == (f"bytes=0-{kept - 1}" if kept else None)
 
+    def test_what_is_acknowledged_may_be_less_than_the_server_reads_at_once(self, client, server):
+        server.acknowledges = lambda sent: GRANULE
+        uri = client.start("a")
+
+        answer = client.send(uri, f"0-{16 * GRANULE - 1}/*", bytes(16 * GRANULE))
+
+        assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{GRANULE - 1}")
+
     def test_the_last_chunk_may_be_acknowledged_in_part_as_well(self, client, server):
         server.acknowledges = lambda sent: GRANULE
         uri = client.start("a")

@@ -124,6 +124,10 @@ class GcsServer(Switches, Server):
         """Let no request fail any more."""
         self._faults.clear()
 
+    def disconnect(self) -> None:
+        """Close every connection that clients keep open: each is a thread of this process."""
+        self._server.disconnect()
+
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
         """Nobody listens on the port meanwhile."""
