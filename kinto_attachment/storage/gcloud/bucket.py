@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import requests
 
+from kinto_attachment.storage import names
 from kinto_attachment.storage.base import CHUNK_SIZE, FileTooLargeForStorage, StorageUnavailable
 from kinto_attachment.storage.gcloud.content import Body, Buffer, encoded
 from kinto_attachment.storage.gcloud.session import (
@@ -31,7 +32,7 @@ from kinto_attachment.storage.options import GCloudOptions
 Object = dict[str, Any]
 """Google's description of an object, of which only ``FIELDS`` are asked for."""
 
-FIELDS = "name,generation,size,crc32c,timeCreated,metadata"
+FIELDS = "name,generation,size,crc32c,contentType,timeCreated,metadata"
 # Google answers "Precondition Failed" if the name is taken.
 _IF_ABSENT = {"ifGenerationMatch": "0"}
 _PERMISSIONS = ("create", "delete", "get", "list")
@@ -166,7 +167,7 @@ class Bucket:
     ) -> Generator[bytes, None, None]:
         """Open an object, yield ``b""``, then its bytes ``start`` to ``stop`` as they are stored.
 
-        Nothing follows past its end. Raises ``ApiError`` 404 if there is no such object.
+        Nothing follows past its end. Raises ``FileNotFoundError``.
         """
         # Google unpacks what is stored as gzip unless that is accepted.
         headers = {"Accept-Encoding": "gzip"}
@@ -183,9 +184,10 @@ class Bucket:
                 stream=True,
             )
         except ApiError as error:
-            if error.status == 404:
-                self._require_bucket(name)
-            raise
+            if error.status != 404:
+                raise
+            self._require_bucket(name)
+            raise names.no_such_file(name) from error
         with opened:
             yield b""
             if opened.status_code != 416:
