@@ -58,7 +58,7 @@ class Session:
         """Keep ``data``, but what of it was kept before."""
         with self._lock:
             known = self.kept - offset
-            if known < 0:
+            if data and known < 0:
                 raise unavailable()
             if self.is_unfinished and known < len(data):
                 self._blob.append(data[known:])
