@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +17,9 @@ from pyramid_storage.gcloud import GoogleCloudStorage
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnavailable, StoredFile
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object, size_of
+from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
 from kinto_attachment.storage.gcloud.new_object import attributes_of
+from kinto_attachment.storage.gcloud.session import Object
 from kinto_attachment.storage.gcloud.staged import GCloudStagedFile
 from kinto_attachment.storage.options import GCloudOptions
 from kinto_attachment.storage.resumable import ResumableFile, State
@@ -87,8 +89,7 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
         return _refusal(name)
 
     def stage(self, new: NewFile) -> StagedFile:
-        name = _new_name(new)
-        return GCloudStagedFile(self._bucket, new, name, attributes_of(new, self.acl))
+        return GCloudStagedFile(self._bucket, new, _new_name(new), self._attributes(new))
 
     def create(self, new: NewFile) -> State:
         raise NotImplementedError
@@ -98,6 +99,11 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
 
     def used_by(self, state: State) -> frozenset[str]:
         raise NotImplementedError
+
+    def _attributes(self, new: NewFile) -> dict[str, str]:
+        if self.uniform_bucket_level_access:
+            new = replace(new, acl="")
+        return attributes_of(new, self.acl)
 
     def _cancel(self, state: State) -> None:
         raise NotImplementedError

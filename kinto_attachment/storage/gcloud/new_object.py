@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kinto_attachment.storage.base import NewFile
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object, size_of
+from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
 from kinto_attachment.storage.gcloud.content import Buffer, encoded
-from kinto_attachment.storage.gcloud.session import ApiError, GoogleError
+from kinto_attachment.storage.gcloud.session import ApiError, GoogleError, Object
 from kinto_attachment.storage.gcloud.upload import Upload
 
 _MARK = "upload"
@@ -42,8 +42,10 @@ class NewObject:
         self._bucket = bucket
         self._mark = mark
         self._attributes = {**attributes, "metadata": {_MARK: mark}}
-        # Nobody else may read what has not got its name yet.
-        self._hidden_attributes = {**self._attributes, "predefinedAcl": ""}
+        # Nobody else may read what has not got its name yet. Without ACLs, the bucket decides.
+        self._hidden_attributes = dict(self._attributes)
+        if "predefinedAcl" in attributes:
+            self._hidden_attributes["predefinedAcl"] = "projectPrivate"
         # Of these names: what Google has created, or may have although it reported a failure.
         self._created: set[str] = set()
 

@@ -13,10 +13,10 @@ from uuid import uuid4
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.content import Buffer, checksum
 from kinto_attachment.storage.gcloud.new_object import NewObject
-from kinto_attachment.storage.gcloud.session import GoogleError
+from kinto_attachment.storage.gcloud.session import GoogleError, Object
 from kinto_attachment.storage.gcloud.upload import CHUNK_SIZE, Upload
 from kinto_attachment.storage.staged import IsUsed, NewFile, StagedFile
 
