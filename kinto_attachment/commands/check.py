@@ -55,7 +55,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     """Report what is wrong; return whether all is well."""
     started = datetime.now(timezone.utc)
     excluded = Patterns(options.exclude)
-    with site.inventory(Scope(options.prefix), excluded) as inventory:
+    with site.inventory(excluded, Scope(options.prefix)) as inventory:
         counts = {**inventory.counts(), **excluded.counts()}
         tell_of_folders(report, inventory)
         tell_of_unknown_bases(report, inventory, site.settings)

@@ -70,7 +70,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         raise Refused("--mark with --delete needs --marked-for, like --marked-for 7d.")
     evidence.check_settings(site)
     excluded = Patterns(options.exclude)
-    with site.inventory(Scope(options.prefix), excluded) as inventory:
+    with site.inventory(excluded, Scope(options.prefix)) as inventory:
         selection = Selection(inventory, site.files, options)
         evidence.check_site(site, inventory, deletes=not selection.is_empty())
         doubt = None if options.allow_many else evidence.doubt(selection, inventory)

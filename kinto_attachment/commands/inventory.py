@@ -72,8 +72,8 @@ def take_inventory(
     kinto_storage: Any,
     settings: Settings,
     files: FileStorage,
-    scope: Scope,
     excluded: Patterns,
+    scope: Scope,
 ) -> Iterator[Inventory]:
     """Take an inventory, which is gone at the end of the context: of all records and rows, and of
     the files in ``scope``.

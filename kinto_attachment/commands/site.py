@@ -41,9 +41,13 @@ class Site:
         self.settings: Settings = registry.attachment_settings
         self.files: FileStorage = registry.getUtility(IFileStorage)
 
-    def inventory(self, scope: Scope, excluded: Patterns) -> AbstractContextManager[Inventory]:
-        """Take an inventory of the files in ``scope``, marking those that are ``excluded``."""
-        return take_inventory(self.kinto_storage, self.settings, self.files, scope, excluded)
+    def inventory(
+        self, excluded: Patterns, scope: Scope | None = None
+    ) -> AbstractContextManager[Inventory]:
+        """Take an inventory of the files in ``scope`` (by default all), marking those that are
+        ``excluded``."""
+        scope = scope or Scope([])
+        return take_inventory(self.kinto_storage, self.settings, self.files, excluded, scope)
 
     @contextmanager
     def references(self) -> Iterator[References]:
