@@ -5,7 +5,6 @@ from __future__ import annotations
 from kinto_attachment.storage.base import (
     FileStorage,
     FileTooLargeForStorage,
-    MissingLibrary,
     StorageUnavailable,
     StoredFile,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "GCloudOptions",
     "IncompleteUpload",
     "LocalOptions",
-    "MissingLibrary",
     "NewFile",
     "ResumableFile",
     "S3Options",
@@ -43,20 +41,14 @@ def open_storage(options: StorageOptions, base_url: str = "") -> FileStorage:
     """Return the storage of ``options``, whose files are served below ``base_url``.
 
     Imports only the provider that is chosen: a server with local files needs no boto3. Raises
-    ``MissingLibrary`` if the provider's is an extra of this package, and not installed.
+    ``ImportError`` if that of Google, an extra of this package, is not installed.
     """
     if isinstance(options, S3Options):
         from kinto_attachment.storage.s3 import S3Storage
 
         return S3Storage(options, base_url)
     if isinstance(options, GCloudOptions):
-        try:
-            from kinto_attachment.storage.gcloud import GCloudStorage
-        except ImportError as error:
-            raise MissingLibrary(
-                f"Google Cloud Storage needs a library that is not installed ({error}): "
-                "pip install 'kinto-attachment[gcloud]'"
-            ) from error
+        from kinto_attachment.storage.gcloud import GCloudStorage
 
         return GCloudStorage(options, base_url)
     from kinto_attachment.storage.local import LocalStorage

@@ -38,10 +38,6 @@ class StorageUnavailable(Exception):
     """
 
 
-class MissingLibrary(Exception):
-    """The provider's library is not installed. The message says what to install."""
-
-
 class FileTooLargeForStorage(StorageUnavailable):
     """The storage can never take the file: it exceeds a limit on objects or parts, or a quota."""
 
@@ -120,7 +116,7 @@ class FileStorage(PyramidStorage):
         ``StorageUnavailable``."""
 
     def check(self) -> None:
-        """Find out whether files can be stored, read and deleted. Raises ``StorageUnavailable``."""
+        """Raise ``StorageUnavailable`` if files cannot be stored, read and deleted."""
         staged = self.stage(NewFile("heartbeat.txt", content_type="text/plain"))
         try:
             staged.write(_CHECK_CONTENT)

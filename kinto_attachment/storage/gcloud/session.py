@@ -209,6 +209,8 @@ def pause(tries: int) -> None:
 
 def _authorize(options: GCloudOptions) -> tuple[AuthorizedSession, str | None]:
     """Return a session with the credentials of ``options``, and the project that these are of."""
+    # There is nothing to refresh of anonymous ones: a 401 is Google's answer.
+    refresh_after = [401]
     try:
         if options.credentials:
             credentials = service_account.Credentials.from_service_account_file(
@@ -216,13 +218,13 @@ def _authorize(options: GCloudOptions) -> tuple[AuthorizedSession, str | None]:
             )
             project = credentials.project_id
         elif options.endpoint_url:
-            credentials, project = AnonymousCredentials(), None
+            credentials, project, refresh_after = AnonymousCredentials(), None, []
         else:
             credentials, project = google.auth.default(scopes=[_SCOPE])
     except _TRANSPORT_ERRORS as error:
         # A missing file of credentials must not look like a missing stored file.
         raise NoCredentials(f"no credentials: {error}") from error
-    session = AuthorizedSession(credentials)
+    session = AuthorizedSession(credentials, refresh_status_codes=refresh_after)
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
     return session, project
