@@ -23,11 +23,8 @@ from kinto_attachment.storage.gcloud.session import GoogleError
 from kinto_attachment.storage.gcloud.upload import CHUNK_SIZE, Upload
 from kinto_attachment.storage.resumable import State
 
-# Google composes up to 32, and a state names up to three times as many.
+# Google composes up to 32. A state may name three times as many.
 _MAX_PIECES = 16
-# Numbers of objects that could not be deleted (a bucket may retain them). The others are left for
-# the end, which removes what Google lists.
-_MAX_SUPERSEDED = 32
 
 
 @dataclass(frozen=True)
@@ -167,12 +164,16 @@ class Pieces:
         self._pieces[start:] = [Piece.of(number, _own(composed))]
 
     def remove_superseded(self) -> None:
-        """Delete what no state needs that can be resumed, once the pieces make a new one."""
-        needed = {*self._resumed, *self._last, *self.numbers}
-        for number in [each for each in self.superseded if each not in needed]:
-            if best_effort("remove a composed object", self._hidden.delete, number):
-                self.superseded.remove(number)
-        del self.superseded[:-_MAX_SUPERSEDED]
+        """Delete what no state needs that can be resumed, once the pieces make a new one.
+
+        What cannot be deleted (a bucket may retain it) is left for the end, which removes what
+        Google lists.
+        """
+        needed = {*self._resumed, *self._last}
+        for number in self.superseded:
+            if number not in needed:
+                best_effort("remove a composed object", self._hidden.delete, number)
+        self.superseded = [number for number in self.superseded if number in needed]
         self._last = self.numbers
 
 
