@@ -31,6 +31,8 @@ _READ_TIMEOUT = 60.0
 _CONNECTIONS = 50
 # https://docs.cloud.google.com/storage/docs/retry-strategy
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
+# Seconds.
+_PAUSE = 0.2
 _MAX_PAUSE = 8.0
 # Of requests, urllib3 and google.auth: they share no base, and let others through. OSError is the
 # base of all of requests'.
@@ -204,7 +206,7 @@ def transport_errors() -> Iterator[None]:
 
 def pause(tries: int) -> None:
     """Wait before a request is repeated, longer after more ``tries``."""
-    time.sleep(random.uniform(0.1, 0.2) * min(2.0**tries, _MAX_PAUSE / 0.2))  # noqa: S311
+    time.sleep(random.uniform(0.5, 1) * min(_PAUSE * 2**tries, _MAX_PAUSE))  # noqa: S311
 
 
 def _authorize(options: GCloudOptions) -> tuple[AuthorizedSession, str | None]:

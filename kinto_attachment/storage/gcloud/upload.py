@@ -8,6 +8,7 @@ from typing import Any
 
 from kinto_attachment.storage.gcloud.bucket import Bucket, Object
 from kinto_attachment.storage.gcloud.content import Buffer
+from kinto_attachment.storage.gcloud.session import ApiError
 
 CHUNK_SIZE = 4 * 1024 * 1024
 """Bytes that an upload holds in memory, and sends in one request."""
@@ -28,7 +29,7 @@ class Upload:
         self._has_second_buffer = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="kinto-attachment-gcloud")
         self._in_flight: tuple[Buffer, Future[None]] | None = None
-        self._is_finished = False
+        self._is_over = False
 
     def send(self, buffer: Buffer) -> Buffer:
         """Send a chunk that others follow; return an empty buffer. Raises errors about this
@@ -49,15 +50,19 @@ class Upload:
         """Send the last chunk; return what ``UploadSession.finish()`` does."""
         if (free := self._wait()) is not None:
             free.close()
-        finished = self._session.finish(buffer, crc32c)
-        self._is_finished = True
+        try:
+            finished = self._session.finish(buffer, crc32c)
+        except ApiError as error:
+            self._is_over = not error.is_transient
+            raise
+        self._is_over = True
         self.close()
         return finished
 
     def abort(self) -> None:
-        """Have Google drop what it has. Does nothing if the object is there."""
+        """Have Google drop what it has. Does nothing once the last chunk is stored or refused."""
         self.close()
-        if not self._is_finished:
+        if not self._is_over:
             self._session.cancel()
 
     def close(self) -> None:

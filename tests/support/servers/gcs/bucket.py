@@ -1,8 +1,7 @@
-"""The state of Google Cloud Storage: buckets, their objects, and sessions (resumable uploads)."""
+"""Buckets and the objects in them."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,19 +9,22 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from tests.support.servers.gcs.content import Blob, Content
+from tests.support.servers.gcs.checks import (
+    check_conditions,
+    check_custom_time,
+    check_name,
+    check_properties,
+    number,
+)
+from tests.support.servers.gcs.content import Content
 from tests.support.servers.gcs.errors import (
     GcsError,
     invalid,
     missing_object,
     precondition_failed,
     rate_limited,
-    unavailable,
 )
 
-GRANULE = 256 * 1024
-_MAX_NAME = 1024
-_MAX_METADATA = 8 * 1024
 _MAX_SOURCES = 32
 _ACLS = (
     "authenticatedRead",
@@ -32,16 +34,6 @@ _ACLS = (
     "projectPrivate",
     "publicRead",
 )
-_TEXTS = (
-    "contentType",
-    "cacheControl",
-    "contentDisposition",
-    "contentEncoding",
-    "contentLanguage",
-    "customTime",
-    "storageClass",
-)
-_FLAGS = ("temporaryHold", "eventBasedHold")
 
 
 @dataclass
@@ -120,56 +112,6 @@ class StoredObject:
         return None if self.component_count else self.data.md5
 
 
-class Session:
-    """A resumable upload. Its name is fixed, and what was kept never gets less."""
-
-    def __init__(
-        self,
-        bucket: str,
-        name: str,
-        upload_id: str,
-        properties: dict[str, Any],
-        acl: str | None,
-        conditions: Mapping[str, str],
-        hashes: Mapping[str, str],
-    ) -> None:
-        self.bucket = bucket
-        self.name = name
-        self.upload_id = upload_id
-        self.properties = properties
-        self.acl = acl
-        self.conditions = conditions
-        self.hashes = dict(hashes)
-        self.total: int | None = None
-        self.refusal: GcsError | None = None
-        """What every request is answered from now on."""
-        self.result: StoredObject | None = None
-        self._blob = Blob()
-        self._lock = threading.Lock()
-
-    @property
-    def kept(self) -> int:
-        """How many bytes have arrived and are kept."""
-        return self._blob.size
-
-    @property
-    def content(self) -> Content:
-        return Content([self._blob])
-
-    @property
-    def is_unfinished(self) -> bool:
-        return self.refusal is None and self.result is None
-
-    def append(self, offset: int, data: bytes) -> None:
-        """Keep ``data``, but what of it was kept before."""
-        with self._lock:
-            known = self.kept - offset
-            if known < 0:
-                raise unavailable()
-            if self.is_unfinished and known < len(data):
-                self._blob.append(data[known:])
-
-
 class Bucket:
     """The objects of a bucket. Callers hold ``lock`` around what belongs together."""
 
@@ -179,6 +121,8 @@ class Bucket:
         self.lock = threading.RLock()
         self.live: dict[str, StoredObject] = {}
         self.archived: dict[tuple[str, int], StoredObject] = {}
+        self.acl: str | None = None
+        """The predefined ACL that it was created with."""
         self._uniform_access = uniform_access
         self._written: dict[str, float] = {}
         self._generation = 0
@@ -201,8 +145,11 @@ class Bucket:
             raise missing_object(self.name, name)
         return found
 
-    def check_acl(self, acl: str | None) -> None:
-        """Raise ``GcsError`` for a predefined ACL that is unknown, or not allowed here."""
+    def check_acl(self, acl: str | None, *, is_start: bool = False) -> None:
+        """Raise ``GcsError`` for a predefined ACL that is unknown, or not allowed here.
+
+        What public access prevention says to a session is said after its last byte.
+        """
         if acl is None:
             return
         if acl not in _ACLS:
@@ -213,7 +160,11 @@ class Bucket:
                 "enabled. Read more at "
                 "https://cloud.google.com/storage/docs/uniform-bucket-level-access"
             )
-        if self.switches.public_access_prevention and acl in ("publicRead", "authenticatedRead"):
+        if (
+            not is_start
+            and self.switches.public_access_prevention
+            and acl in ("publicRead", "authenticatedRead")
+        ):
             raise GcsError(
                 412,
                 "conditionNotMet",
@@ -267,7 +218,7 @@ class Bucket:
         with self.lock:
             stored = self.find(name, query.get("generation"))
             check_conditions(query, stored)
-            _check_custom_time(stored.properties.get("customTime"), changes)
+            check_custom_time(stored.properties.get("customTime"), changes)
             self._count_write(name)
             metadata = {**stored.metadata, **(checked.pop("metadata", None) or {})}
             properties = {**stored.properties, **checked, "metadata": metadata}
@@ -361,79 +312,3 @@ class Bucket:
         if self.switches.one_write_per_second and now - self._written.get(name, -1) < 1:
             raise rate_limited(self.name, name)
         self._written[name] = now
-
-
-def number(parameter: str, value: str) -> int:
-    """Read a number of a query. Raises ``GcsError`` (400)."""
-    if not re.fullmatch(r"[0-9]{1,19}", value):
-        raise invalid(f"Invalid value for {parameter}: '{value}'")
-    return int(value)
-
-
-def check_name(name: str) -> None:
-    """Raise ``GcsError`` (400) for what cannot be an object's name."""
-    if not name:
-        raise invalid("Required", "required")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise invalid("Object name is not valid UTF-8.") from None
-    if size > _MAX_NAME:
-        raise invalid(
-            f"The maximum object length is {_MAX_NAME} characters, but got a name with {size} "
-            f"characters: ''{name[:64]}...''"
-        )
-    if "\r" in name or "\n" in name:
-        raise invalid(f"Disallowed unicode characters present in object name {name!r}")
-    if name in (".", "..") or name.startswith(".well-known/acme-challenge/"):
-        raise invalid(f"Invalid object name: '{name}'")
-
-
-def check_conditions(
-    query: Mapping[str, str], stored: StoredObject | None, prefix: str = "if"
-) -> None:
-    """Raise ``GcsError`` (412) where a precondition does not hold. A missing object has the
-    generation 0."""
-    actual = {
-        "Generation": stored.generation if stored else 0,
-        "Metageneration": stored.metageneration if stored else 0,
-    }
-    for kind, value in actual.items():
-        for suffix, should_equal in (("Match", True), ("NotMatch", False)):
-            wanted = query.get(f"{prefix}{kind}{suffix}")
-            if wanted is not None:
-                wanted = number(f"{prefix}{kind}{suffix}", wanted)
-                if (wanted == value) != should_equal:
-                    raise precondition_failed()
-
-
-def check_properties(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """What a client may set of an object, of all that it sent. Raises ``GcsError`` (400)."""
-    properties: dict[str, Any] = {}
-    for key in (*_TEXTS, *_FLAGS, "metadata"):
-        if key not in resource:
-            continue
-        value = properties[key] = resource[key]
-        kind = {"metadata": dict, **dict.fromkeys(_FLAGS, bool)}.get(key, str)
-        if value is not None and not isinstance(value, kind):
-            raise invalid(f"Invalid value for: {key}")
-        if kind is str and value and re.search(r"[\r\n]", value):
-            raise invalid(f"Invalid value for: {key}")
-    metadata = properties.get("metadata") or {}
-    if not all(value is None or isinstance(value, str) for value in metadata.values()):
-        raise invalid("Invalid value for: metadata")
-    size = sum(len(key.encode()) + len((value or "").encode()) for key, value in metadata.items())
-    if size > _MAX_METADATA:
-        raise invalid("The metadata for your object is too large.")
-    return properties
-
-
-def _check_custom_time(previous: str | None, changes: Mapping[str, Any]) -> None:
-    if previous is None or "customTime" not in changes:
-        return
-    if changes["customTime"] is None or _time(changes["customTime"]) < _time(previous):
-        raise invalid("Custom time cannot be unset or set to an earlier time.")
-
-
-def _time(value: str) -> datetime:
-    return datetime.fromisoformat(value.replace("Z", "+00:00"))

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.support.servers.gcs.answers import Answer
-from tests.support.servers.gcs.errors import GcsError
+from tests.support.servers.gcs.errors import GcsError, unauthorized
 from tests.support.servers.gcs.requests import GcsRequest
 
 _KEY_ID = "0123456789abcdef0123456789abcdef01234567"
@@ -95,6 +95,11 @@ class ServiceAccount:
         return Answer.of_json(
             200, {"access_token": token, "expires_in": _HOUR - 1, "token_type": "Bearer"}
         )
+
+    def check_token(self, token: str) -> None:
+        """Raise ``GcsError`` (401) unless this is an access token that was issued."""
+        if token not in self.tokens:
+            raise unauthorized()
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Raises ``InvalidSignature``."""

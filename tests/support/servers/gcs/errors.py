@@ -104,6 +104,10 @@ def forbidden(caller: str, permission: str, what: str = "object") -> GcsError:
     )
 
 
+def not_modified() -> GcsError:
+    return GcsError(304, "notModified", "Not Modified")
+
+
 def precondition_failed() -> GcsError:
     return GcsError(
         412,
