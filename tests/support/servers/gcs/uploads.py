@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -85,7 +86,9 @@ class Uploads(Operations):
             )
         if start > session.kept:
             raise errors.unavailable()
-        self._receive(session, start, body)
+        received = self._receive(session, start, length, body)
+        if length is not None and received != length:
+            raise _other_length(received, start, length)
         if length is None:
             self._fix_total(session, session.kept)
         if is_last and session.kept == session.total:
@@ -103,8 +106,8 @@ class Uploads(Operations):
             return self.of_object(request, session.result)
         if match[1] != "*":
             self._fix_total(session, int(match[1]))
-            if session.kept == session.total:
-                return self._finish(request, session)
+        if session.kept == session.total:
+            return self._finish(request, session)
         return _incomplete(session)
 
     def cancel(self, request: GcsRequest, body: Body) -> Answer:
@@ -120,23 +123,24 @@ class Uploads(Operations):
             raise session.refusal
         return session
 
-    def _receive(self, session: Session, start: int, body: Body) -> None:
-        stop = None
-        if self.server.acknowledges and body.length is not None:
-            new = start + body.length - session.kept
-            stop = session.kept + self.server.acknowledges(max(new, 0))
+    def _receive(self, session: Session, start: int, length: int | None, body: Body) -> int:
+        """Keep what comes; return how many bytes did."""
+        stop = sys.maxsize
+        if length is not None:
+            stop = start + length
+            if self.server.acknowledges:
+                new = max(stop - session.kept, 0)
+                stop = session.kept + self.server.acknowledges(new)
         offset = start
         while piece := body.read(_PIECE):
             end = offset + len(piece)
-            if body.is_broken:
-                # Whole granules of what came are kept.
-                piece = piece[: max(end // GRANULE * GRANULE - offset, 0)]
-            if stop is not None:
-                piece = piece[: max(stop - offset, 0)]
-            session.append(offset, piece)
+            # Where the line breaks, whole granules of what came are kept.
+            kept = min(end // GRANULE * GRANULE if body.is_broken else end, stop)
+            session.append(offset, piece[: max(kept - offset, 0)])
             offset = end
         if body.is_broken:
             raise ConnectionAbortedError
+        return offset - start
 
     def _fix_total(self, session: Session, total: int) -> None:
         if session.total not in (None, total) or total < session.kept:
@@ -239,12 +243,16 @@ def _content_range(header: str | None, length: int | None) -> tuple[int, int | N
     if wanted < 1 or (total is not None and last >= total):
         raise invalid(f"Failed to parse Content-Range header: {header}")
     if length is not None and length != wanted:
-        raise invalid(
-            f"Invalid request.  There were {length} byte(s) in the request body.  There should "
-            f"have been {wanted} byte(s) (starting at offset {start} and ending at offset "
-            f"{last}) according to the Content-Range header."
-        )
+        raise _other_length(length, start, wanted)
     return start, wanted, total
+
+
+def _other_length(length: int, start: int, wanted: int) -> GcsError:
+    return invalid(
+        f"Invalid request.  There were {length} byte(s) in the request body.  There should have "
+        f"been {wanted} byte(s) (starting at offset {start} and ending at offset "
+        f"{start + wanted - 1}) according to the Content-Range header."
+    )
 
 
 def _incomplete(session: Session) -> Answer:
