@@ -166,13 +166,18 @@ def test_the_timeout_is_that_of_a_connection(
     assert set(timeouts) == {(7, 60), (90, 90)}
 
 
-def test_the_session_is_made_once(gcs: GcsServer, storage: GCloudStorage) -> None:
-    barrier = threading.Barrier(8)
+def test_the_session_is_made_once(storage: GCloudStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier, authorize = threading.Barrier(8), gcloud_session._authorize
+
+    def slow(options: GCloudOptions) -> Any:
+        time.sleep(0.05)
+        return authorize(options)
 
     def get(_: int) -> Any:
         barrier.wait()
         return storage._bucket.session.connect()
 
+    monkeypatch.setattr(gcloud_session, "_authorize", slow)
     with ThreadPoolExecutor(8) as pool:
         sessions = list(pool.map(get, range(8)))
     assert len(set(map(id, sessions))) == 1
@@ -629,6 +634,13 @@ def test_what_is_stored_as_gzip_is_read_as_it_is_stored(
         for each in gcs.requests
         if each.operation == "media"
     )
+
+
+def test_a_file_that_cannot_be_opened_is_told(gcs: GcsServer, storage: GCloudStorage) -> None:
+    name = store(storage)
+    gcs.fail("media", answers_as(UNAVAILABLE), times=1)
+    with pytest.raises(StorageUnavailable, match=f"cannot read '{name}' .*503 We encountered"):
+        storage.read(name)
 
 
 def test_a_file_that_arrives_shortened_is_not_whole(

@@ -335,6 +335,24 @@ def test_a_bucket_that_goes_before_pieces_are_composed_is_not_a_file_that_is_gon
     assert content(storage, storage.resume(state).finish()) == b"x" * 15
 
 
+def test_what_google_refuses_is_reported_and_the_state_is_still_good(
+    storage: GCloudStorage, gcs: GcsServer
+) -> None:
+    refused = answers_as(GcsError(403, "forbidden", "Made up."))
+    for randomize in (True, False):
+        state = None
+        for _ in range(15):
+            state = send(storage, b"x", state, randomize=randomize)
+        for operation in ("list", "insert", "compose"):
+            gcs.fail(operation, refused, times=1)
+            with pytest.raises(StorageUnavailable, match="403 Made up"):
+                send(storage, b"x", state)
+        gcs.fail("compose", refused, times=1)
+        with pytest.raises(StorageUnavailable, match="403 Made up"):
+            storage.resume(state).finish()
+        assert content(storage, storage.resume(state).finish()) == b"x" * 15
+
+
 # What is gone, or not what it was.
 
 
@@ -398,6 +416,20 @@ def test_what_google_composes_is_compared_with_what_was_sent(
         file.finish()
     file.discard()
     assert gcs.keys() == []
+
+
+def test_an_object_of_somebody_else_is_not_taken_for_a_piece(
+    storage: GCloudStorage, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = send(storage, b"one ")
+    with monkeypatch.context() as patched:
+        patched.setattr("secrets.randbelow", lambda limit: 0)
+        overwrite(gcs, names.hidden(state["id"], str(10**9)), b"two")
+        with pytest.raises(StorageUnavailable, match="is taken"):
+            send(storage, b"two", state)
+    name = storage.resume(send(storage, b"two", state)).finish()
+    assert content(storage, name) == b"one two"
+    assert gcs.keys() == [name]
 
 
 def test_an_object_of_somebody_else_is_not_taken_for_the_file(
@@ -522,12 +554,12 @@ def test_every_request_that_fails_is_repeated(
 
 def overwrite(gcs: GcsServer, name: str, content: bytes) -> None:
     """Let another program store an object."""
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud.storage import Client
-
-    client = Client("p", AnonymousCredentials(), client_options={"api_endpoint": gcs.endpoint_url})
-    client.bucket(gcs.bucket).blob(name).upload_from_string(content)
-    client.close()
+    storage = gcloud_storage(gcs)
+    storage.delete(name)
+    folder, _, filename = name.rpartition("/")
+    staged = storage.stage(NewFile(filename, folder, exact_name=True))
+    staged.write(content)
+    staged.finish()
 
 
 MEASURE_MEMORY = """

@@ -17,7 +17,7 @@ from pyramid_storage.gcloud import GoogleCloudStorage
 from kinto_attachment.storage import names
 from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnavailable, StoredFile
 from kinto_attachment.storage.gcloud import resumable as gcloud_resumable
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket, Object, size_of
 from kinto_attachment.storage.gcloud.new_object import attributes_of
 from kinto_attachment.storage.gcloud.staged import GCloudStagedFile
 from kinto_attachment.storage.options import GCloudOptions
@@ -173,4 +173,4 @@ def _require_valid(name: str) -> None:
 def _describe(found: Object) -> StoredFile:
     # Not "updated": others may change the metadata of an object.
     created = datetime.fromisoformat(found["timeCreated"].replace("Z", "+00:00"))
-    return StoredFile(name=found["name"], size=int(found["size"]), modified=created)
+    return StoredFile(name=found["name"], size=size_of(found), modified=created)

@@ -241,6 +241,11 @@ class Bucket:
         )
 
 
+def size_of(found: Object) -> int:
+    """Return the size of an object in bytes. A server may leave out that of an empty one."""
+    return int(found.get("size", 0))
+
+
 def _split(
     attributes: Mapping[str, Any], acl_parameter: str = "predefinedAcl"
 ) -> tuple[dict[str, Any], dict[str, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kinto_attachment.storage.base import NewFile
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket, Object, size_of
 from kinto_attachment.storage.gcloud.content import Buffer, encoded
 from kinto_attachment.storage.gcloud.session import ApiError, GoogleError
 from kinto_attachment.storage.gcloud.upload import Upload
@@ -132,7 +132,7 @@ class NewObject:
             created = self.own(name)
         if created is None:
             raise GoogleError(f"{name!r} is not there although it was stored")
-        if (created["crc32c"], int(created["size"])) != (encoded(crc32c), size):
+        if (created["crc32c"], size_of(created)) != (encoded(crc32c), size):
             raise GoogleError(f"{name!r} was stored with other bytes than were sent")
         return created
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.gcloud.bucket import Object
+from kinto_attachment.storage.gcloud.bucket import Object, size_of
 from kinto_attachment.storage.gcloud.content import Buffer, checksum
 from kinto_attachment.storage.gcloud.crc32c import concatenated
 from kinto_attachment.storage.gcloud.hidden_objects import FIRST_PIECE, HiddenObjects
@@ -40,7 +40,7 @@ class Piece:
     def of(cls, number: int, stored: Object) -> Piece:
         """Return the piece of Google's description."""
         crc32c = int.from_bytes(base64.b64decode(stored["crc32c"]), "big")
-        return cls(number, stored["generation"], int(stored["size"]), crc32c)
+        return cls(number, stored["generation"], size_of(stored), crc32c)
 
 
 class NewPiece:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket, Object, size_of
 from kinto_attachment.storage.gcloud.content import Buffer, encoded
 from kinto_attachment.storage.gcloud.crc32c import concatenated
 from kinto_attachment.storage.gcloud.hidden_objects import MARKER, HiddenObjects
@@ -153,7 +153,7 @@ class GCloudResumableFile(ResumableFile):
         own = self._object.own(name)
         if own is None:
             return False
-        if (int(own["size"]), own["crc32c"]) != (self.offset, encoded(self._crc32c)):
+        if (size_of(own), own["crc32c"]) != (self.offset, encoded(self._crc32c)):
             raise names.no_such_file(self._name)
         return True
 

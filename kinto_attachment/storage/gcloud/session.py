@@ -19,7 +19,6 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from kinto_attachment.storage.options import GCloudOptions
@@ -134,19 +133,18 @@ class Session:
         error (the options' number by default); 0 for one that must not be.
         Raises ``GoogleError``.
         """
-        retries = self.retries if retries is None else retries
-        uncertain = False
-        for tries in range(retries + 1):
-            if tries:
-                pause(tries)
+        left = self.retries if retries is None else retries
+        tries, uncertain = 0, False
+        while True:
             try:
                 return self._send(method, path, params, json, data, headers, expected, stream)
             except GoogleError as error:
                 error.may_have_happened |= uncertain
-                if tries == retries or not error.is_transient:
+                if tries == left or not error.is_transient:
                     raise
                 uncertain = error.may_have_happened
-        raise AssertionError  # the loop returns or raises
+            tries += 1
+            pause(tries)
 
     def connect(self) -> Any:
         """Return the ``AuthorizedSession`` of this process. Raises ``NoCredentials``."""
@@ -228,7 +226,7 @@ def _authorize(options: GCloudOptions) -> tuple[AuthorizedSession, str | None]:
         raise NoCredentials(f"no credentials: {error}") from error
     session = AuthorizedSession(credentials, refresh_status_codes=refresh_after)
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
     return session, project
 
 
