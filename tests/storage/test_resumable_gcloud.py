@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from kinto_attachment.storage.gcloud.pieces import Piece, Pieces
 from tests.storage.conftest import UsedMeanwhile, gcloud_storage, random_bytes
 from tests.support.servers.gcs import GcsRequest, GcsServer, answers_as, loses_the_answer
 from tests.support.servers.gcs.errors import GcsError
+from tests.support.storage_faults import Fuse, gcloud_fails
 
 MIB = 1024 * 1024
 # More than goes in one request.
@@ -511,6 +514,32 @@ def test_of_several_processes_that_finish_at_once_one_makes_the_file(
     assert finished == {name}
     gcloud_storage(gcs).cancel(state)
     assert gcs.keys() == [name]
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_process_that_is_killed_while_pieces_are_composed_loses_no_state(
+    storage: GCloudStorage, gcs: GcsServer, done: bool
+) -> None:
+    first = None
+    for _ in range(13):
+        first = send(storage, b"x", first)
+    for steps in itertools.count():
+        fuse = Fuse(steps, done=done)
+        states = [first]
+        # Nothing reaches Google once the fuse has blown, clean-up included.
+        with gcloud_fails(fuse, storage), contextlib.suppress(StorageUnavailable):
+            file = storage.resume(first)
+            for _ in range(5):
+                file.write(b"x")
+                states.append(json.loads(json.dumps(file.checkpoint())))
+        for state in (first, *states[-2:]):
+            resumed = storage.resume(state)
+            assert resumed.offset == state["offset"]
+            resumed.close()
+        if not fuse.blown:
+            break
+    assert content(storage, storage.resume(states[-1]).finish()) == b"x" * 18
+    assert len(gcs.keys()) == 1
 
 
 FAULTS = {

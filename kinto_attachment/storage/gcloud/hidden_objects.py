@@ -1,7 +1,7 @@
 """The hidden objects of an unfinished resumable file on Google Cloud Storage.
 
-All of them can be listed: their names start with the file's id. No name is given twice, so that
-it says what the content is; Google refuses a second write of a name within a second, anyway.
+All of them can be listed: their names start with the file's id. None is ever overwritten: a state
+names a piece, not its generation, and Google refuses a second write of a name within a second.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _NOTES = 16
 class HiddenObjects:
     """Those of the file of ``state``, by their numbers. Its methods raise ``GoogleError``.
 
-    Where ACLs are sent, they are private to the project, whatever the bucket's default is. Where
-    none are, the bucket's policy decides: in a public bucket everybody can read them who knows
+    If the file has an ACL, theirs is ``projectPrivate``, whatever the bucket's default is.
+    Otherwise the bucket's policy decides who reads them: in a public bucket everybody who knows
     their names, which are as random as those of files.
     """
 
@@ -45,7 +45,7 @@ class HiddenObjects:
         """Return the name of an object."""
         return names.hidden(self._id, str(number))
 
-    def names(self, pieces: Iterable[int]) -> frozenset[str]:
+    def known_names(self, pieces: Iterable[int]) -> frozenset[str]:
         """Return the names of ``pieces``, of the marker and of the notes."""
         return frozenset(map(self.name, [MARKER, *range(1, _NOTES + 1), *pieces]))
 
@@ -88,8 +88,8 @@ class HiddenObjects:
             for number in found:
                 if number >= FIRST_PIECE:
                     steps.callback(self.delete, number)
-        # While any of the pieces is left the file can be resumed, or with none of them if it is
-        # empty. Only the notes say that it is finished.
+        # The notes are last: while the others are left the file can be resumed, and only these say
+        # that it is finished.
         for number in (MARKER, *_notes(found)):
             self.delete(number)
 

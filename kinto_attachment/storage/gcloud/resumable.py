@@ -61,7 +61,8 @@ def used_by(bucket: Bucket, state: State) -> frozenset[str]:
     """Return the names that the file uses, or will use."""
     if state["storage"] != _STORAGE:
         return frozenset()
-    hidden = HiddenObjects(bucket, state).names([*state["pieces"], *state["superseded"]])
+    pieces = [*state["pieces"], *state["superseded"]]
+    hidden = HiddenObjects(bucket, state).known_names(pieces)
     return hidden if state["keep_name"] else hidden | {state["name"]}
 
 
