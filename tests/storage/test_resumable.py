@@ -348,12 +348,12 @@ def test_what_a_killed_process_had_written_since_its_checkpoint_is_dropped(
 KILLED_IN_FINISH = """
 import json, os, signal, sys
 from tests.storage.conftest import storage_of
-from tests.support.storage_faults import Fuse, disk_fails, s3_fails
+from tests.support.storage_faults import Fuse, fails
 _, state, steps, *arguments = sys.argv
 storage = storage_of(*arguments)
 file = storage.resume(json.loads(state))
 fuse = Fuse(int(steps), done=True, blow=lambda: os.kill(os.getpid(), signal.SIGKILL))
-with disk_fails(fuse) if len(arguments) == 1 else s3_fails(fuse, storage):
+with fails(fuse, storage):
     file.finish()
 """
 

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
@@ -14,6 +15,7 @@ import requests
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.gcloud import GCloudStorage
 from kinto_attachment.storage.s3 import S3Storage
 
@@ -175,3 +177,10 @@ def gcloud_fails(fuse: Fuse, storage: GCloudStorage) -> Iterator[None]:
 
     with mock.patch.object(session, "request", guarded):
         yield
+
+
+def fails(fuse: Fuse, storage: FileStorage) -> AbstractContextManager[None]:
+    """Whatever ``storage`` is, it does nothing any more once the fuse has blown."""
+    if isinstance(storage, GCloudStorage):
+        return gcloud_fails(fuse, storage)
+    return s3_fails(fuse, storage) if isinstance(storage, S3Storage) else disk_fails(fuse)
