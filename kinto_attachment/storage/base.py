@@ -164,9 +164,11 @@ class FileStorage(PyramidStorage):
         return True
 
     @abc.abstractmethod
-    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
-        """Yield every file of the storage, hidden ones of unfinished uploads included, in
-        constant memory.
+    def list(
+        self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
+    ) -> Iterator[StoredFile]:
+        """Yield every file whose name starts with ``prefix``, hidden ones of unfinished uploads
+        included, in constant memory. A prefix saves listing the rest of the storage.
 
         ``on_unreadable(name, error)`` is called for each folder that may not be read, with its
         relative name; the rest is yielded. Raises ``StorageUnavailable``; without the callback
