@@ -1,0 +1,109 @@
+"""Two stores and the ``kinto-attachment copy`` from one to the other: the fixtures of its tests,
+which import them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinto_attachment.attachments.site import MARKER
+from tests.conftest import kinto_settings_with
+from tests.support.inventory import Bucket, Folder
+from tests.support.servers.kinto import ini
+from tests.support.servers.s3 import S3Server, SeaweedServer
+
+WAYS = [
+    ("local", "local"),
+    ("local", "moto"),
+    ("local", "seaweedfs"),
+    ("s3", "local"),
+    ("s3", "seaweedfs"),
+]
+"""From where to where."""
+
+every_way = pytest.mark.parametrize(("where", "to"), WAYS, ids="-".join)
+to_s3 = pytest.mark.parametrize("to", ["moto"])
+
+
+class Copied:
+    """What is stored at the target, seen behind the plugin's back, and the ini file of it."""
+
+    def __init__(self, stored: Folder | Bucket, path: Path) -> None:
+        self.stored = stored
+        self.ini = path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of a server that uses it."""
+        return {"aws.bucket": None, **self.stored.settings}
+
+    def names(self) -> list[str]:
+        return self.stored.names()
+
+    def contents(self) -> dict[str, bytes]:
+        return contents(self.stored)
+
+    @property
+    def marker(self) -> str:
+        return self.stored.read(MARKER).decode()
+
+
+def contents(stored: Folder | Bucket) -> dict[str, bytes]:
+    """What is stored, by name."""
+    return {name: stored.read(name) for name in stored.names()}
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_of_all() -> Iterator[S3Server]:
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def seaweedfs(seaweedfs_of_all: S3Server) -> Iterator[S3Server]:
+    yield seaweedfs_of_all
+    seaweedfs_of_all.empty()
+
+
+@pytest.fixture
+def to() -> str:
+    """Where files are copied to."""
+    return "local"
+
+
+@pytest.fixture
+def make_target(
+    to: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Copied]]:
+    """``make_target({"acl": "private"})``: the target, with these settings of the plugin."""
+    stored: Folder | Bucket = (
+        Folder(tmp_path / "target") if to == "local" else Bucket(request.getfixturevalue(to))
+    )
+
+    def make(attachment: dict[str, Any] | None = None) -> Copied:
+        path = tmp_path / "other.ini"
+        of_plugin = {**stored.settings, **(attachment or {})}
+        path.write_text(ini(kinto_settings_with({}, of_plugin, {}), 8888))
+        return Copied(stored, path)
+
+    yield make
+    if to == "moto":
+        request.getfixturevalue(to).empty()
+
+
+@pytest.fixture
+def target(make_target: Callable[..., Copied]) -> Copied:
+    return make_target()
+
+
+@pytest.fixture
+def copy(command: Callable[..., Any], target: Copied) -> Callable[..., Any]:
+    """``copy("--dry-run", attachment={...})`` runs the command on a server with these settings."""
+
+    def run(*options: str, **settings: Any) -> Any:
+        return command("copy", "--to-ini", str(target.ini), "--json", *options, **settings)
+
+    return run
