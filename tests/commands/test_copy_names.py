@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from types import SimpleNamespace
+
 import pytest
 
+from kinto_attachment.commands.inventory import KnownFile
+from kinto_attachment.commands.plan import make_plan
+from kinto_attachment.commands.target import Target
+from kinto_attachment.commands.transfer import Transfer
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.local import LocalStorage
 from tests.support.copies import (
@@ -141,3 +148,33 @@ def test_a_server_may_refuse_more(on_s3, target, copy):
     assert result.status == 1
     assert result.counts["files that failed"] == 1
     assert target.names() == ["b"]
+
+
+def test_the_plan_takes_constant_memory():
+    files = (KnownFile(f"f{number % 100}/{number}.txt", number) for number in range(20_000))
+    tracemalloc.start()
+    try:
+        with make_plan(files, LocalStorage("/nowhere")) as plan:
+            assert sum(1 for _ in plan.accepted()) == plan.count_accepted() == 20_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 500_000
+
+
+def test_the_transfer_runs_ahead_by_a_few_files(monkeypatch):
+    monkeypatch.setattr(Transfer, "_transfer", lambda self, file: file)
+    taken = []
+
+    def files():
+        for number in range(1000):
+            taken.append(number)
+            yield KnownFile(str(number), 1)
+
+    target = Target(None, LocalStorage("/nowhere"))
+    site = SimpleNamespace(files=None)
+    for done, _ in enumerate(Transfer(site, target, dry_run=False).all(files()), 1):
+        assert len(taken) <= done + 16
+
+    assert done == 1000

@@ -59,7 +59,7 @@ class LocalStorage(FileStorage, LocalFileStorage):
     def refuses(self, name: str) -> str | None:
         if any(len(segment.encode()) > names.MAX_BYTES for segment in name.split("/")):
             return f"has more than {names.MAX_BYTES} bytes between two slashes"
-        if len(os.fsencode(self._root / name)) > _MAX_PATH_BYTES:
+        if len(os.fsencode(f"{self.base_path}/{name}")) > _MAX_PATH_BYTES:
             return f"makes a path of more than {_MAX_PATH_BYTES} bytes"
         return None
 
