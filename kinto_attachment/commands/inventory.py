@@ -28,6 +28,7 @@ from kinto_attachment.commands import inventory_sql as sql
 from kinto_attachment.commands.marks import MARKS
 from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import progress
+from kinto_attachment.commands.scope import Scope
 from kinto_attachment.database.scan import records_with_attachment, rows, snapshot
 from kinto_attachment.migrations import migrated_at
 from kinto_attachment.settings import Settings
@@ -76,9 +77,14 @@ class KnownFile:
 
 @contextmanager
 def take_inventory(
-    kinto_storage: Any, settings: Settings, files: FileStorage, excluded: Patterns
+    kinto_storage: Any,
+    settings: Settings,
+    files: FileStorage,
+    excluded: Patterns,
+    scope: Scope,
 ) -> Iterator[Inventory]:
-    """Take an inventory, which is gone at the end of the context.
+    """Take an inventory, which is gone at the end of the context: of all records and rows, and of
+    the files in ``scope``.
 
     Raises Kinto's ``BackendError``, and ``StorageUnavailable``.
     """
@@ -86,7 +92,7 @@ def take_inventory(
         tempfile.TemporaryDirectory(prefix="kinto-attachment-") as folder,
         closing(sqlite3.connect(Path(folder) / "inventory.sqlite")) as database,
     ):
-        inventory = Inventory(database)
+        inventory = Inventory(database, scope)
         inventory.fill(kinto_storage, settings, files, excluded)
         yield inventory
 
@@ -94,8 +100,11 @@ def take_inventory(
 class Inventory:
     """Answers questions about all three sides."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, scope: Scope) -> None:
         self._database = database
+        self.scope = scope
+        """The files that are listed. Nothing is known of others: neither that they are stored, nor
+        that they are missing."""
         self.site_ids: list[str] = []
         """Those of the database: see ``attachments.site``."""
         self.unreadable: dict[str, StorageUnavailable] = {}
@@ -130,7 +139,7 @@ class Inventory:
             )
             marks = rows(connection, MARKS)
             self._insert("marks", 2, ((row["name"], row["since"] / 1000) for row in marks))
-        listed = progress(files.list(on_unreadable=self.unreadable.__setitem__), "files")
+        listed = progress(self.scope.list(files, self.unreadable.__setitem__), "files")
         self._insert("files", 4, _described(listed, excluded))
         self._database.executescript(sql.JOINED)
         self._database.execute(sql.ORPHANS, {"kept_before": kept_before / 1000})
@@ -144,7 +153,7 @@ class Inventory:
         """Yield records that hold a file that is not stored: URI, name, attachment."""
         query = """
             SELECT uri, name, attachment FROM held JOIN records USING (uri)
-             WHERE uri NOT IN (SELECT uri FROM stored) ORDER BY uri
+             WHERE uri NOT IN (SELECT uri FROM stored) AND covers(name) ORDER BY uri
         """
         for uri, name, attachment in self._database.execute(query):
             yield uri, name, json.loads(attachment)
@@ -229,7 +238,8 @@ class Inventory:
         """Yield random names of files that were marked gone ``before``, and are not stored."""
         query = """
             SELECT name FROM rows
-             WHERE gone < ? AND is_random(name) AND name NOT IN (SELECT name FROM files)
+             WHERE gone < ? AND is_random(name) AND covers(name)
+               AND name NOT IN (SELECT name FROM files)
         """
         for (name,) in self._database.execute(query, [before.timestamp() * 1000]):
             yield name
@@ -239,6 +249,7 @@ class Inventory:
         query = """
             SELECT name FROM marks
              WHERE name NOT IN (SELECT name FROM orphans WHERE marked IS NOT NULL)
+               AND covers(name)
         """
         for (name,) in self._database.execute(query):
             yield name
@@ -249,6 +260,7 @@ class Inventory:
             (_base_of, 2),
             (settings.is_random, 1),
             (names.is_part, 1),
+            (self.scope.covers, 1),
         ):
             title = function.__name__.lstrip("_")
             self._database.create_function(title, arguments, function, deterministic=True)

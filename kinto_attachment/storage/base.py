@@ -26,6 +26,7 @@ CHUNK_SIZE = 256 * 1024
 
 OnUnreadable = Callable[[str, "StorageUnavailable"], object]
 
+_CHECK_CONTENT = b"Heartbeat of kinto-attachment."
 _DELETE_THREADS = 8
 _DELETE_BATCH = 100
 
@@ -130,6 +131,23 @@ class FileStorage(PyramidStorage):
         """Remove an upload of ``incomplete()``. Does nothing if it is gone. Raises
         ``StorageUnavailable``."""
 
+    def check(self) -> None:
+        """Raise ``StorageUnavailable`` if files cannot be stored, read and deleted."""
+        staged = self.stage(NewFile("heartbeat.txt", content_type="text/plain"))
+        try:
+            staged.write(_CHECK_CONTENT)
+            name = staged.finish()
+        finally:
+            staged.discard()
+        try:
+            content = b"".join(self.read(name))
+        except FileNotFoundError as error:
+            raise StorageUnavailable(f"{name!r} is not there although it was stored") from error
+        finally:
+            self.delete(name)
+        if content != _CHECK_CONTENT:
+            raise StorageUnavailable(f"{name!r} has other bytes than were stored")
+
     def read(
         self, name: str, start: int = 0, stop: int | None = None
     ) -> Generator[bytes, None, None]:
@@ -162,9 +180,11 @@ class FileStorage(PyramidStorage):
         return True
 
     @abc.abstractmethod
-    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
-        """Yield every file of the storage, hidden ones of unfinished uploads included, in
-        constant memory.
+    def list(
+        self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
+    ) -> Iterator[StoredFile]:
+        """Yield every file whose name starts with ``prefix``, hidden ones of unfinished uploads
+        included, in constant memory. A prefix saves listing the rest of the storage.
 
         ``on_unreadable(name, error)`` is called for each folder that may not be read, with its
         relative name; the rest is yielded. Raises ``StorageUnavailable``; without the callback

@@ -12,22 +12,12 @@ from kinto_attachment.attachments.references import FILES
 from kinto_attachment.attachments.site import MARKER
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
-from tests.support.copies import (
-    contents,
-    copy,
-    every_way,
-    make_target,
-    seaweedfs,
-    seaweedfs_of_all,
-    target,
-    to,
-    to_s3,
-)
+from tests.conftest import kinto_settings_with
+from tests.support.copies import GoogleBucket, contents, every_way, to_clouds, to_s3
 from tests.support.inventory import Folder
 from tests.support.orphans import DAY, PART, STRAY, grow_old, names
+from tests.support.servers.kinto import ini
 from tests.support.tus import begin
-
-__all__ = ["copy", "make_target", "seaweedfs", "seaweedfs_of_all", "target", "to"]
 
 MIB = 1024 * 1024
 KEEP = {"keep_old_files": "true"}
@@ -59,6 +49,27 @@ def test_every_file_is_copied_under_its_name(make_record, stored, target, copy, 
     collected = command("gc", "--delete", "--older-than=0s", "--json", attachment=settings)
     assert (collected.status, collected.findings) == (0, [])
     assert target.contents() == before
+
+
+def test_files_go_from_google_to_a_disk_with_their_own_type(
+    record, gcs, make_ini, command, tmp_path, execute
+):
+    record.attach(b"content", "a.txt", "text/x-test")
+    before = contents(record.stored)
+    google, back = GoogleBucket(gcs), Folder(tmp_path / "back")
+    for name, stored in (("google.ini", google), ("back.ini", back)):
+        settings = kinto_settings_with({}, stored.settings, {})
+        (tmp_path / name).write_text(ini(settings, 8888))
+
+    there = command("copy", "--to-ini", str(tmp_path / "google.ini"))
+    # Neither row nor record tell it any more.
+    execute("DELETE FROM objects WHERE resource_name LIKE 'attachments%%'")
+    again = command("copy", "--to-ini", str(tmp_path / "back.ini"), attachment=google.settings)
+
+    assert (there.status, again.status) == (0, 0)
+    assert contents(google) == contents(back) == before
+    [name] = back.names()
+    assert gcs.objects()[name].content_type == "text/x-test"
 
 
 @every_way
@@ -338,7 +349,7 @@ def test_acl_and_cache_control_are_those_of_the_target(record, make_target, comm
     record.attach(b"content")
     [name] = record.files()
     settings = {
-        "acl": "private",
+        "aws.acl": "private",
         "cache_control": "max-age=5",
         "resources.b.c.cache_control": "max-age=60",
     }
@@ -354,8 +365,8 @@ def test_acl_and_cache_control_are_those_of_the_target(record, make_target, comm
 # What counts as the same file.
 
 
-@pytest.mark.parametrize(("where", "to"), [("local", "local"), ("local", "moto")])
-def test_a_name_that_is_taken_is_an_error(record, target, copy, moto):
+@pytest.mark.parametrize("to", ["local", "moto", "gcs"])
+def test_a_name_that_is_taken_is_an_error(record, target, copy):
     record.attach(b"content")
     record.other().attach(b"other")
     copy()
@@ -394,7 +405,7 @@ def test_a_stored_hash_is_believed(record, target, copy, moto, monkeypatch):
     assert names_read == [MARKER]
 
 
-@to_s3
+@to_clouds
 def test_without_a_stored_hash_content_is_read_and_compared(record, target, copy):
     record.attach(b"content")
     [name] = record.files()

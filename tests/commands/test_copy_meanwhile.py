@@ -20,21 +20,11 @@ from kinto_attachment.commands.plan import Plan
 from kinto_attachment.storage import FileStorage, StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.local.staged import LocalStagedFile
-from tests.support.copies import (
-    copy,
-    make_target,
-    seaweedfs,
-    seaweedfs_of_all,
-    target,
-    to,
-)
 from tests.support.orphans import names
 from tests.support.records import Record
 
-__all__ = ["copy", "make_target", "seaweedfs", "seaweedfs_of_all", "target", "to"]
-
 MIB = 1024 * 1024
-to_both = pytest.mark.parametrize("to", ["local", "moto"])
+to_all = pytest.mark.parametrize("to", ["local", "moto", "gcs"])
 
 
 @pytest.fixture
@@ -75,7 +65,7 @@ def before(monkeypatch):
 # Between two runs.
 
 
-@to_both
+@to_all
 def test_a_second_run_does_not_bring_back_what_was_deleted(attached, switched, target, copy):
     copy()
     name = name_of(attached)
@@ -89,7 +79,7 @@ def test_a_second_run_does_not_bring_back_what_was_deleted(attached, switched, t
     assert name in attached.files()
 
 
-@to_both
+@to_all
 def test_a_second_run_copies_what_was_uploaded_meanwhile(attached, target, copy):
     copy()
     attached.other("new").attach(b"new")
@@ -127,7 +117,7 @@ def test_what_was_deleted_before_the_switch_is_an_orphan_of_the_target(
 # During one.
 
 
-@to_both
+@to_all
 def test_what_is_deleted_before_its_turn_is_not_copied(attached, target, copy, before):
     name = name_of(attached)
     before(Plan, "count_accepted", attached.detach)
@@ -141,7 +131,7 @@ def test_what_is_deleted_before_its_turn_is_not_copied(attached, target, copy, b
 
 
 @pytest.mark.usefixtures("anew")
-@to_both
+@to_all
 def test_what_is_deleted_while_it_is_copied_is_given_back(
     attached, switched, target, copy, monkeypatch
 ):
@@ -164,7 +154,7 @@ def test_what_is_deleted_while_it_is_copied_is_given_back(
     assert name not in target.names()
 
 
-@to_both
+@to_all
 def test_what_is_deleted_when_it_has_its_name_is_given_back(
     attached, switched, target, copy, monkeypatch
 ):

@@ -13,16 +13,6 @@ from kinto_attachment.commands.target import Target
 from kinto_attachment.commands.transfer import Transfer
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.local import LocalStorage
-from tests.support.copies import (
-    copy,
-    make_target,
-    seaweedfs,
-    seaweedfs_of_all,
-    target,
-    to,
-)
-
-__all__ = ["copy", "make_target", "seaweedfs", "seaweedfs_of_all", "target", "to"]
 
 BASE = "https://files.example.org/"
 
@@ -104,6 +94,20 @@ def test_s3_cannot_have_names_of_more_than_1024_bytes(record, target, copy):
 
     assert refused(result) == {long: "has more than 1024 bytes"}
     assert target.names() == [short]
+
+
+@pytest.mark.parametrize("to", ["gcs"])
+def test_google_cannot_have_names_with_a_line_break(record, target, copy):
+    for number, name in enumerate(["a\nb", "a\rb", "a b"]):
+        record.attach(b"x")  # which makes the folder
+        (record.folder / name).write_bytes(b"x")
+        record.other(f"r{number}").create(attachment={"location": f"{BASE}{name}"})
+    record.detach()
+
+    result = copy()
+
+    assert refused(result) == {"a\nb": "has a line break", "a\rb": "has a line break"}
+    assert target.names() == ["a b"]
 
 
 @pytest.mark.usefixtures("anew")

@@ -7,18 +7,8 @@ import builtins
 import pytest
 
 from kinto_attachment.attachments.site import MARKER
-from tests.support.copies import (
-    copy,
-    make_target,
-    seaweedfs,
-    seaweedfs_of_all,
-    target,
-    to,
-    to_s3,
-)
+from tests.support.copies import to_s3
 from tests.support.servers.kinto import ini
-
-__all__ = ["copy", "make_target", "seaweedfs", "seaweedfs_of_all", "target", "to"]
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ def test_every_command_has_a_test():
 def test_every_example_of_settings_is_one(text):
     lines = (line.partition(" = ") for line in text.splitlines() if " = " in line)
     given = {name: value for name, _, value in lines if name.startswith("kinto.attachment.")}
-    given.setdefault("kinto.attachment.base_path", "" if "aws.bucket" in text else "files")
+    has_bucket = "aws.bucket" in text or "gcloud.bucket_name" in text
+    given.setdefault("kinto.attachment.base_path", "" if has_bucket else "files")
     native = {name.removeprefix("kinto."): native_value(value) for name, value in given.items()}
 
     assert Settings.from_kinto({"settings_prefix": "kinto", **given, **native})

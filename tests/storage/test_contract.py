@@ -448,6 +448,28 @@ def test_list_names_every_file_once(backend: Backend) -> None:
     assert [file.modified.tzinfo for file in listed] == [timezone.utc] * 4
 
 
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("", [".part", "a.txt", "main/deep/a.txt", "main/x.txt", "main2/b.txt"]),
+        ("main", ["main/deep/a.txt", "main/x.txt", "main2/b.txt"]),
+        ("main/", ["main/deep/a.txt", "main/x.txt"]),
+        ("main/d", ["main/deep/a.txt"]),
+        ("main/deep/a", ["main/deep/a.txt"]),
+        ("main/x.txt/", []),
+        (".", [".part"]),
+        ("other/", []),
+    ],
+)
+def test_list_can_keep_to_a_prefix(backend: Backend, prefix: str, expected: list[str]) -> None:
+    for name in (".part", "a.txt", "main/x.txt", "main/deep/a.txt", "main2/b.txt"):
+        backend.store(
+            b"content", name.rpartition("/")[2], folder=name.rpartition("/")[0], exact_name=True
+        )
+
+    assert sorted(file.name for file in backend.storage.list(prefix=prefix)) == expected
+
+
 def test_a_folder_is_not_a_file(backend: Backend) -> None:
     backend.store(b"x", folder="f/g")
     for name in ("f", "f/g"):

@@ -101,9 +101,11 @@ class LocalStorage(FileStorage, LocalFileStorage):
             raise names.no_such_file(name)
         return _describe(name, found)
 
-    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
+    def list(
+        self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
+    ) -> Iterator[StoredFile]:
         with disk_errors(f"list {self.base_path}"):
-            yield from _walk(self.base_path, "", on_unreadable)
+            yield from _walk(self.base_path, "", prefix, on_unreadable)
 
     def delete(self, name: str) -> bool:
         try:
@@ -151,25 +153,30 @@ def _folds_case(folder: Path) -> bool | None:
     return None
 
 
-def _walk(folder: str, prefix: str, on_unreadable: OnUnreadable | None) -> Iterator[StoredFile]:
-    """Yield the files below ``folder``. Raises ``PermissionError`` if it is unreadable itself."""
+def _walk(
+    folder: str, parent: str, prefix: str, on_unreadable: OnUnreadable | None
+) -> Iterator[StoredFile]:
+    """Yield the files below ``folder`` whose names, ``parent`` and the rest, start with
+    ``prefix``. Raises ``PermissionError`` if it is unreadable itself."""
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
         return
     with entries:
         for entry in entries:
+            name = f"{parent}{entry.name}"
+            if not f"{name}/".startswith(prefix) and not prefix.startswith(f"{name}/"):
+                continue
             if entry.is_dir(follow_symlinks=False):
-                name = f"{prefix}{entry.name}"
                 try:
-                    yield from _walk(entry.path, f"{name}/", on_unreadable)
+                    yield from _walk(entry.path, f"{name}/", prefix, on_unreadable)
                 except PermissionError as error:
                     if on_unreadable is None:
                         raise
                     on_unreadable(name, unavailable(f"list {entry.path}", error))
-            elif entry.is_file(follow_symlinks=False):
+            elif entry.is_file(follow_symlinks=False) and name.startswith(prefix):
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # deleted since scandir() saw it
                     continue
-                yield _describe(f"{prefix}{entry.name}", found)
+                yield _describe(name, found)

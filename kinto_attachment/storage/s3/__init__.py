@@ -120,10 +120,12 @@ class S3Storage(FileStorage, S3FileStorage):
             sha256=found["Metadata"].get(SHA256),
         )
 
-    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
+    def list(
+        self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
+    ) -> Iterator[StoredFile]:
         with self._bucket.errors("list the files"):
             pages = self.s3_client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket_name):
+            for page in pages.paginate(Bucket=self.bucket_name, Prefix=prefix):
                 for entry in page.get("Contents", ()):
                     # Another program may have stored what is no file here: "folder/", "a//b".
                     if names.is_valid(entry["Key"]):

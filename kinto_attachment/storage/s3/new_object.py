@@ -23,8 +23,12 @@ SHA256 = "sha256"
 
 def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
     """Return the attributes of the object for ``new``, in boto3's names; an empty ACL is none."""
-    acl = default_acl if new.acl is None else new.acl
-    return {"ContentType": new.content_type} | ({"ACL": acl} if acl else {})
+    attributes = {
+        "ContentType": new.content_type,
+        "ACL": default_acl if new.acl is None else new.acl,
+        "CacheControl": new.cache_control,
+    }
+    return {name: value for name, value in attributes.items() if value}
 
 
 class NewObject:
