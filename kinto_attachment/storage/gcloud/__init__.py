@@ -19,7 +19,7 @@ from kinto_attachment.storage import names
 from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnavailable, StoredFile
 from kinto_attachment.storage.gcloud import resumable as gcloud_resumable
 from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
-from kinto_attachment.storage.gcloud.new_object import attributes_of
+from kinto_attachment.storage.gcloud.new_object import SHA256, attributes_of
 from kinto_attachment.storage.gcloud.session import Object
 from kinto_attachment.storage.gcloud.staged import GCloudStagedFile
 from kinto_attachment.storage.options import GCloudOptions
@@ -85,8 +85,6 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
             )
 
     def refuses(self, name: str) -> str | None:
-        """Return why no file here can have this name, valid as it is (see ``names.is_valid``):
-        what is said of the name, after "it". ``None`` if one can."""
         return _refusal(name)
 
     def stage(self, new: NewFile) -> StagedFile:
@@ -124,7 +122,11 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
             found = self._bucket.get(name)
         if found is None:
             raise names.no_such_file(name)
-        return _describe(found)
+        return replace(
+            _describe(found),
+            content_type=found.get("contentType"),
+            sha256=found.get("metadata", {}).get(SHA256),
+        )
 
     def list(
         self, on_unreadable: OnUnreadable | None = None, prefix: str = ""

@@ -17,6 +17,8 @@ from kinto_attachment.storage.s3.bucket import Bucket, http_status, is_unknown_c
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
 
 _MARK = "upload"
+SHA256 = "sha256"
+"""The name of the metadata that has ``NewFile.sha256``."""
 
 
 def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
@@ -32,12 +34,15 @@ def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
 class NewObject:
     """Creates the object, and others on the way to it. Raises boto3's errors."""
 
-    def __init__(self, bucket: Bucket, attributes: Mapping[str, str], mark: str) -> None:
+    def __init__(
+        self, bucket: Bucket, attributes: Mapping[str, str], mark: str, sha256: str | None = None
+    ) -> None:
         """``attributes`` are those of the object, in boto3's names; ``mark`` is the id of the
-        upload."""
+        upload; ``sha256`` is that of the content, if it is known."""
         self._bucket = bucket
         self._mark = mark
-        self._attributes: dict[str, Any] = {**attributes, "Metadata": {_MARK: mark}}
+        metadata = {_MARK: mark} | ({SHA256: sha256} if sha256 else {})
+        self._attributes: dict[str, Any] = {**attributes, "Metadata": metadata}
         # What S3 may have created although it reported a failure.
         self._unconfirmed_objects: set[str] = set()
         self._unconfirmed_uploads: set[str] = set()
