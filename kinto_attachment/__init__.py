@@ -24,6 +24,7 @@ def includeme(config: Any) -> None:
     # Kinto must have read its settings before its services are imported.
     from kinto.core.metrics import watch_execution_time
     from pyramid.events import ApplicationCreated
+    from pyramid.exceptions import ConfigurationError
     from pyramid_storage.interfaces import IFileStorage
 
     from kinto_attachment import listeners, migrations, views
@@ -37,7 +38,13 @@ def includeme(config: Any) -> None:
     keep_freed_memory()
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
-    files = open_storage(settings.storage, settings.base_url)
+    try:
+        files = open_storage(settings.storage, settings.base_url)
+    except ImportError as error:
+        raise ConfigurationError(
+            "kinto.attachment.gcloud.bucket_name needs Google's library, which is not installed: "
+            f"pip install kinto-attachment[gcloud] ({error})."
+        ) from error
     registry.attachment_settings = settings
     registry.attachment_site = SiteMark(registry, files)
     registry.registerUtility(files, IFileStorage)

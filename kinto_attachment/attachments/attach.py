@@ -105,6 +105,12 @@ class RecordAttachment:
             description = "The schema requires an attachment: replace it instead."
             raise InvalidParameter("body", FILE, description)
 
+    @property
+    def is_detached(self) -> bool:
+        """Whether the record exists, and has no attachment."""
+        record = self._references.record(self._holder)
+        return record is not None and record.get(FILE) is None
+
     def shows(self, name: str) -> bool:
         """Whether the record references the file."""
         return self._references.referenced_by(self._holder) == name
@@ -150,7 +156,7 @@ def detach_file(
     commit_record(
         request,
         lambda: RecordAttachment(request, settings, files).detach(preconditions),
-        has_committed=lambda: False,
+        has_committed=lambda: RecordAttachment(request, settings, files).is_detached,
     )
 
 

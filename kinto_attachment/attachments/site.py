@@ -77,7 +77,7 @@ class SiteMark:
             return False
         marked = marked_site(self._files)
         if marked is None:
-            _store(self._files, ids[0])
+            mark_site(self._files, ids[0])
         elif marked not in ids:
             logger.error(
                 "The file storage belongs to another database: %s has the site id %r, the"
@@ -87,7 +87,8 @@ class SiteMark:
         return True
 
 
-def _store(files: FileStorage, site_id: str) -> None:
+def mark_site(files: FileStorage, site_id: str) -> None:
+    """Write ``MARKER``, unless the storage has one. Raises ``StorageUnavailable``."""
     new = NewFile(MARKER, exact_name=True, content_type="text/plain")
     staged = files.stage(new)
     try:

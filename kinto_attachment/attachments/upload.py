@@ -84,6 +84,7 @@ class UploadPolicy:
             randomize=randomize,
             random_name=stem if randomize else NewFile.random_name,
             content_type=mimetype,
+            cache_control=self._settings.cache_control,
             size=size,
         )
         return IncomingFile(part.filename, mimetype, new, self.max_size)

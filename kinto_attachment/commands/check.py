@@ -21,6 +21,7 @@ from kinto_attachment.commands.notes import tell_of_folders, tell_of_unknown_bas
 from kinto_attachment.commands.options import add_file_options
 from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import Report, progress
+from kinto_attachment.commands.scope import Scope
 from kinto_attachment.commands.site import Site
 from kinto_attachment.storage import StorageUnavailable
 
@@ -54,7 +55,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     """Report what is wrong; return whether all is well."""
     started = datetime.now(timezone.utc)
     excluded = Patterns(options.exclude)
-    with site.inventory(excluded) as inventory:
+    with site.inventory(excluded, Scope(options.prefix)) as inventory:
         counts = {**inventory.counts(), **excluded.counts()}
         tell_of_folders(report, inventory)
         tell_of_unknown_bases(report, inventory, site.settings)

@@ -2,9 +2,9 @@
 
 References are read from the records of all buckets, whatever base URL their locations have. These
 files stay: younger than --older-than; kept by keep_old_files (but see --kept-older-than); foreign,
-with a name that this plugin does not give (but see --foreign); named by --exclude. It only tells
-what it would do, unless --delete is given. --mark notes the orphans, for a later run with --delete
---marked-for 7d.
+with a name that this plugin does not give (but see --foreign); named by --exclude; outside of
+--prefix. It only tells what it would do, unless --delete is given. --mark notes the orphans, for a
+later run with --delete --marked-for 7d.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kinto_attachment.commands.notes import tell_of_folders, tell_of_unknown_bas
 from kinto_attachment.commands.options import add_file_options, age, pattern
 from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import Report
+from kinto_attachment.commands.scope import Scope
 from kinto_attachment.commands.selection import Selection
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.tus.store import UploadStore
@@ -69,7 +70,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         raise Refused("--mark with --delete needs --marked-for, like --marked-for 7d.")
     evidence.check_settings(site)
     excluded = Patterns(options.exclude)
-    with site.inventory(excluded) as inventory:
+    with site.inventory(excluded, Scope(options.prefix)) as inventory:
         selection = Selection(inventory, site.files, options)
         evidence.check_site(site, inventory, deletes=not selection.is_empty())
         doubt = None if options.allow_many else evidence.doubt(selection, inventory)

@@ -28,6 +28,7 @@ from kinto_attachment.commands import inventory_sql as sql
 from kinto_attachment.commands.marks import MARKS
 from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import progress
+from kinto_attachment.commands.scope import Scope
 from kinto_attachment.database.scan import records_with_attachment, rows, snapshot
 from kinto_attachment.migrations import migrated_at
 from kinto_attachment.settings import Settings
@@ -66,11 +67,24 @@ class Orphan:
     marked: datetime | None
 
 
+@dataclass(frozen=True)
+class KnownFile:
+    """A file of which the database knows. ``size`` is in bytes, ``None`` if it is not stored."""
+
+    name: str
+    size: int | None
+
+
 @contextmanager
 def take_inventory(
-    kinto_storage: Any, settings: Settings, files: FileStorage, excluded: Patterns
+    kinto_storage: Any,
+    settings: Settings,
+    files: FileStorage,
+    excluded: Patterns,
+    scope: Scope,
 ) -> Iterator[Inventory]:
-    """Take an inventory, which is gone at the end of the context.
+    """Take an inventory, which is gone at the end of the context: of all records and rows, and of
+    the files in ``scope``.
 
     Raises Kinto's ``BackendError``, and ``StorageUnavailable``.
     """
@@ -78,7 +92,7 @@ def take_inventory(
         tempfile.TemporaryDirectory(prefix="kinto-attachment-") as folder,
         closing(sqlite3.connect(Path(folder) / "inventory.sqlite")) as database,
     ):
-        inventory = Inventory(database)
+        inventory = Inventory(database, scope)
         inventory.fill(kinto_storage, settings, files, excluded)
         yield inventory
 
@@ -86,8 +100,11 @@ def take_inventory(
 class Inventory:
     """Answers questions about all three sides."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, scope: Scope) -> None:
         self._database = database
+        self.scope = scope
+        """The files that are listed. Nothing is known of others: neither that they are stored, nor
+        that they are missing."""
         self.site_ids: list[str] = []
         """Those of the database: see ``attachments.site``."""
         self.unreadable: dict[str, StorageUnavailable] = {}
@@ -122,7 +139,7 @@ class Inventory:
             )
             marks = rows(connection, MARKS)
             self._insert("marks", 2, ((row["name"], row["since"] / 1000) for row in marks))
-        listed = progress(files.list(on_unreadable=self.unreadable.__setitem__), "files")
+        listed = progress(self.scope.list(files, self.unreadable.__setitem__), "files")
         self._insert("files", 4, _described(listed, excluded))
         self._database.executescript(sql.JOINED)
         self._database.execute(sql.ORPHANS, {"kept_before": kept_before / 1000})
@@ -136,7 +153,7 @@ class Inventory:
         """Yield records that hold a file that is not stored: URI, name, attachment."""
         query = """
             SELECT uri, name, attachment FROM held JOIN records USING (uri)
-             WHERE uri NOT IN (SELECT uri FROM stored) ORDER BY uri
+             WHERE uri NOT IN (SELECT uri FROM stored) AND covers(name) ORDER BY uri
         """
         for uri, name, attachment in self._database.execute(query):
             yield uri, name, json.loads(attachment)
@@ -151,12 +168,30 @@ class Inventory:
         for (name, size), group in groupby(found, key=itemgetter(0, 3)):
             yield name, [(uri, json.loads(attachment)) for _, uri, attachment, _ in group], size
 
-    def orphans(self) -> Iterator[Orphan]:
-        """Yield orphans, without those that are excluded or needed by a resumable upload."""
-        query = "SELECT name, size, modified, kind, kept, marked FROM orphans ORDER BY name"
+    def orphans(self, where: str = "TRUE") -> Iterator[Orphan]:
+        """Yield orphans, without those that are excluded or needed by a resumable upload;
+        ``where`` is a condition in SQL."""
+        query = f"""
+            SELECT name, size, modified, kind, kept, marked FROM orphans
+             WHERE {where} ORDER BY name
+        """  # noqa: S608 - of constants
         for name, size, modified, kind, kept, marked in self._database.execute(query):
             times = [None if each is None else _time(each) for each in (kept, marked)]
             yield Orphan(name, size, _time(modified), kind, *times)
+
+    def known_files(self) -> Iterator[KnownFile]:
+        """Yield the files that a row, a record or a resumable upload knows, kept ones included;
+        no hidden parts of unfinished uploads."""
+        for name, size in self._database.execute(f"{sql.KNOWN} ORDER BY name"):
+            yield KnownFile(name, size)
+
+    def unknown_files(self) -> Iterator[Orphan]:
+        """Yield the orphans that are none of ``known_files()``."""
+        return self.orphans(f"name NOT IN (SELECT name FROM ({sql.KNOWN}))")  # noqa: S608
+
+    def kept_without_row(self) -> Iterator[Orphan]:
+        """Yield the files that an earlier version has kept, of which only the date tells so."""
+        return self.orphans("kind = 'kept' AND name NOT IN (SELECT name FROM rows)")
 
     def unknown_bases(self) -> Iterator[tuple[str, int]]:
         """Yield what stands before the names of files in locations of records, if it is none of
@@ -203,7 +238,8 @@ class Inventory:
         """Yield random names of files that were marked gone ``before``, and are not stored."""
         query = """
             SELECT name FROM rows
-             WHERE gone < ? AND is_random(name) AND name NOT IN (SELECT name FROM files)
+             WHERE gone < ? AND is_random(name) AND covers(name)
+               AND name NOT IN (SELECT name FROM files)
         """
         for (name,) in self._database.execute(query, [before.timestamp() * 1000]):
             yield name
@@ -213,6 +249,7 @@ class Inventory:
         query = """
             SELECT name FROM marks
              WHERE name NOT IN (SELECT name FROM orphans WHERE marked IS NOT NULL)
+               AND covers(name)
         """
         for (name,) in self._database.execute(query):
             yield name
@@ -223,6 +260,7 @@ class Inventory:
             (_base_of, 2),
             (settings.is_random, 1),
             (names.is_part, 1),
+            (self.scope.covers, 1),
         ):
             title = function.__name__.lstrip("_")
             self._database.create_function(title, arguments, function, deterministic=True)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from kinto_attachment.commands.patterns import name_pattern
+from kinto_attachment.commands.scope import name_prefix
 from kinto_attachment.settings import schema
 
 _Value = TypeVar("_Value")
@@ -22,6 +23,15 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         default=timedelta(hours=24),
         help="leave alone files that nobody references but that are younger: they may be uploads"
         " in flight (default: 24h; a number and s, m, h, d or w)",
+    )
+    parser.add_argument(
+        "--prefix",
+        metavar="PREFIX",
+        type=prefix,
+        action="append",
+        default=[],
+        help="list only the files whose name starts with it, like 'main/', and hidden parts of"
+        " uploads: where others fill the bucket; may be repeated",
     )
     parser.add_argument(
         "--exclude",
@@ -47,6 +57,11 @@ def base_url(text: str) -> str:
 def pattern(text: str) -> str:
     """Parse a pattern of names of stored files."""
     return _parsed(name_pattern, text)
+
+
+def prefix(text: str) -> str:
+    """Parse how names of stored files start."""
+    return _parsed(name_prefix, text)
 
 
 def _parsed(parse: Callable[[str], _Value], text: str) -> _Value:

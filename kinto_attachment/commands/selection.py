@@ -53,6 +53,7 @@ class Selection:
         for upload in self._files.incomplete():
             if (
                 upload.started < self.before
+                and self._inventory.scope.covers(upload.name)
                 and (self._inventory.is_own(upload.name) or self._foreign.matches(upload.name))
                 and not self._excluded.matches(upload.name)
                 and not self._inventory.is_needed(upload)

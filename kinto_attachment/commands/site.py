@@ -13,6 +13,7 @@ from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
 from kinto_attachment.commands.inventory import Inventory, take_inventory
 from kinto_attachment.commands.patterns import Patterns
+from kinto_attachment.commands.scope import Scope
 from kinto_attachment.database.scan import is_postgresql
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
@@ -40,9 +41,13 @@ class Site:
         self.settings: Settings = registry.attachment_settings
         self.files: FileStorage = registry.getUtility(IFileStorage)
 
-    def inventory(self, excluded: Patterns) -> AbstractContextManager[Inventory]:
-        """Take an inventory, marking files that are ``excluded``."""
-        return take_inventory(self.kinto_storage, self.settings, self.files, excluded)
+    def inventory(
+        self, excluded: Patterns, scope: Scope | None = None
+    ) -> AbstractContextManager[Inventory]:
+        """Take an inventory of the files in ``scope`` (by default all), marking those that are
+        ``excluded``."""
+        scope = scope or Scope([])
+        return take_inventory(self.kinto_storage, self.settings, self.files, excluded, scope)
 
     @contextmanager
     def references(self) -> Iterator[References]:

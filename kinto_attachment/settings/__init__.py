@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,10 @@ from pyramid.exceptions import ConfigurationError
 from pyramid.settings import aslist
 
 from kinto_attachment.settings.schema import SCHEMA, Setting
+from kinto_attachment.settings.storage import storage_options
 from kinto_attachment.settings.template import Template
 from kinto_attachment.storage import names
-from kinto_attachment.storage.options import LocalOptions, S3Options
+from kinto_attachment.storage.options import GCloudOptions, StorageOptions
 
 DEFAULT_BUCKET_PLUGIN = "kinto.plugins.default_bucket"
 
@@ -43,6 +44,7 @@ class CollectionSettings:
     extensions: frozenset[str]
     mimetypes: Mapping[str, str]
     max_size_bytes: int
+    cache_control: str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Settings:
     base_url: str
     extra_base_url: str
     former_base_urls: tuple[str, ...]
-    storage: LocalOptions | S3Options
+    storage: StorageOptions
     serve_files: bool
     uploads_expire: timedelta
     defaults: CollectionSettings
@@ -75,12 +77,15 @@ class Settings:
             name: _parsed(name, setting, given.get(name, setting.default))
             for name, setting in _BY_NAME.items()
         } | legacy
+        storage = storage_options(given, values)
+        if isinstance(storage, GCloudOptions):
+            values |= _gcloud_cache_control(given, values)
         defaults = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
         return cls(
             base_url=values["base_url"],
             extra_base_url=values["extra.base_url"] or values["base_url"],
             former_base_urls=values["former_base_urls"],
-            storage=_storage_options(given, values),
+            storage=storage,
             serve_files=values["serve_files"],
             uploads_expire=values["uploads.expires"],
             defaults=defaults,
@@ -204,6 +209,21 @@ def _legacy_keep_old_files(
     return {"keep_old_files": value}
 
 
+def _gcloud_cache_control(
+    given: Mapping[str, str], values: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Read ``gcloud.cache_control``, the name of the setting in versions 6.3 to 9.x."""
+    value = values["gcloud.cache_control"]
+    if value is None:
+        return {}
+    if "cache_control" in given and values["cache_control"] != value:
+        raise ConfigurationError(
+            "kinto.attachment.cache_control and kinto.attachment.gcloud.cache_control contradict "
+            "each other. Leave the second one out."
+        )
+    return {"cache_control": value}
+
+
 def _overrides(
     given: Mapping[str, str], defaults: CollectionSettings, *, has_alias: bool
 ) -> dict[tuple[str, ...], CollectionSettings]:
@@ -235,51 +255,3 @@ def _overrides(
 def _nearest_ids(ids: list[str]) -> list[str]:
     cleaned = [re.sub(r"^[^a-zA-Z0-9]+|[^a-zA-Z0-9_-]", "", part) for part in ids]
     return [part for part in cleaned if part][:2] or ["bucket"]
-
-
-def _s3_options(given: Mapping[str, str], values: Mapping[str, Any]) -> S3Options | None:
-    buckets = {values["aws.bucket"], values["aws.bucket_name"]} - {None}
-    if len(buckets) > 1:
-        raise ConfigurationError(
-            "kinto.attachment.aws.bucket and kinto.attachment.aws.bucket_name name two buckets. "
-            "Leave one of them out."
-        )
-    if not buckets:
-        others = sorted(name for name in given if name.startswith("aws."))
-        if others and values["base_path"] is None:
-            raise ConfigurationError(
-                f"kinto.attachment.{others[0]} needs kinto.attachment.aws.bucket."
-            )
-        return None
-    if (values["aws.access_key"] is None) != (values["aws.secret_key"] is None):
-        raise ConfigurationError(
-            "kinto.attachment.aws.access_key and kinto.attachment.aws.secret_key go together: "
-            "set both, or none of them."
-        )
-    options = {each.name: values[f"aws.{each.name}"] for each in fields(S3Options)}
-    return S3Options(**{**options, "bucket": buckets.pop()})
-
-
-def _storage_options(
-    given: Mapping[str, str], values: Mapping[str, Any]
-) -> LocalOptions | S3Options:
-    base_path: str | None = values["base_path"]
-    s3 = _s3_options(given, values)
-    if base_path is not None and s3 is not None:
-        raise ConfigurationError(
-            "kinto.attachment.base_path and kinto.attachment.aws.bucket are both set: files can "
-            "be stored in one place only. Leave one of them out."
-        )
-    if values["serve_files"] and base_path is None:
-        raise ConfigurationError(
-            "kinto.attachment.serve_files serves the local disk only: it needs "
-            "kinto.attachment.base_path."
-        )
-    if s3 is not None:
-        return s3
-    if base_path is None:
-        raise ConfigurationError(
-            "kinto_attachment does not know where to store files: set kinto.attachment.base_path "
-            "(a folder on the local disk) or kinto.attachment.aws.bucket (S3)."
-        )
-    return LocalOptions(base_path)

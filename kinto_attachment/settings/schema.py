@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,24 @@ _CANNED_ACLS = (
     "bucket-owner-read",
     "bucket-owner-full-control",
 )
+# https://cloud.google.com/storage/docs/access-control/lists#predefined-acl
+_OBJECT_ACLS = (
+    "authenticatedRead",
+    "bucketOwnerFullControl",
+    "bucketOwnerRead",
+    "private",
+    "projectPrivate",
+    "publicRead",
+)
+_BUCKET_ACLS = (
+    "authenticatedRead",
+    "private",
+    "projectPrivate",
+    "publicRead",
+    "publicReadWrite",
+)
+# RFC 9110, section 5.5, without what is not ASCII.
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 _EXTENSIONS_SENTENCE = "should be groups and extensions with + between them (images+pdf)"
 _MIMETYPES_EXAMPLE = ".ftl:application/vnd.fluent;.db:application/vnd.sqlite3"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -63,6 +82,11 @@ def _boolean(value: str) -> bool:
         return _BOOLEANS[value.lower()]
     except KeyError:
         raise ValueError("should be true or false") from None
+
+
+def _flag(value: str) -> bool:
+    """The same; an empty one is false, as it was in earlier versions."""
+    return _boolean(value) if value else False
 
 
 def _integer(value: str) -> int:
@@ -123,9 +147,22 @@ def _base_path(value: str) -> str:
     return value
 
 
-def _acl(value: str) -> str:
-    if value and value not in _CANNED_ACLS:
-        raise ValueError(f"should be empty or one of {', '.join(_CANNED_ACLS)}")
+def _one_of(known: Sequence[str], value: str) -> str:
+    if value and value not in known:
+        raise ValueError(f"should be empty or one of {', '.join(known)}")
+    return value
+
+
+def _predefined_acl(known: Sequence[str], value: str) -> str:
+    """Parse one of ``known``, also in the notation of Google's XML API (``public-read``), which
+    earlier versions accepted."""
+    json_name = re.sub("-([a-z])", lambda match: match[1].upper(), value)
+    return _one_of(known, json_name if json_name in known else value)
+
+
+def _cache_control(value: str) -> str:
+    if not _HEADER_VALUE.fullmatch(value):
+        raise ValueError("should be a value of HTTP's Cache-Control, in ASCII and in one line")
     return value
 
 
@@ -267,6 +304,15 @@ SCHEMA = (
     ),
     Setting("max_size_bytes", _integer, "0", "Largest file in bytes; 0: no limit.", True),
     Setting(
+        "cache_control",
+        _cache_control,
+        None,
+        "``Cache-Control`` of the files, in their metadata on S3 and Google Cloud Storage, as it "
+        "is at the upload, and in answers of ``serve_files``: "
+        "``public, max-age=31536000, immutable``. Empty: none is sent.",
+        True,
+    ),
+    Setting(
         "uploads.expires",
         _expiry,
         "24h",
@@ -283,7 +329,12 @@ SCHEMA = (
     ),
     Setting("aws.bucket", _unquoted, None, "Name of the S3 bucket to store files in."),
     Setting("aws.bucket_name", _unquoted, None, "The same, in pyramid_storage's name."),
-    Setting("aws.acl", _acl, "public-read", "Canned ACL of the files; empty: none is sent."),
+    Setting(
+        "aws.acl",
+        partial(_one_of, _CANNED_ACLS),
+        "public-read",
+        "Canned ACL of the files; empty: none is sent.",
+    ),
     Setting("aws.access_key", _text, None, "Access key. Without it, boto3 looks for one."),
     Setting("aws.secret_key", _text, None, "Secret key. Without it, boto3 looks for one."),
     Setting("aws.region", _unquoted, None, "Region of the bucket."),
@@ -299,4 +350,64 @@ SCHEMA = (
     ),
     Setting("aws.num_retries", _integer, "1", "How often a request to S3 is tried again."),
     Setting("aws.timeout", _seconds, "5", "Seconds to wait for a connection to S3."),
+    Setting(
+        "gcloud.bucket_name",
+        _unquoted,
+        None,
+        "Name of the bucket of Google Cloud Storage to store files in.",
+    ),
+    Setting(
+        "gcloud.credentials",
+        _unquoted,
+        None,
+        "Path of a service account's key, as JSON. Without it, Application Default Credentials "
+        "are used.",
+    ),
+    Setting(
+        "gcloud.project", _unquoted, None, "Project in which a missing bucket would be created."
+    ),
+    Setting(
+        "gcloud.acl",
+        partial(_predefined_acl, _OBJECT_ACLS),
+        "publicRead",
+        "Predefined ACL of the files; empty, or with ``gcloud.uniform_bucket_level_access``: none "
+        "is sent.",
+    ),
+    Setting(
+        "gcloud.uniform_bucket_level_access",
+        _flag,
+        "false",
+        "The bucket has uniform access, without ACLs.",
+    ),
+    Setting("gcloud.auto_create_bucket", _flag, "false", "Create the bucket if it is missing."),
+    Setting(
+        "gcloud.auto_create_acl",
+        partial(_predefined_acl, _BUCKET_ACLS),
+        "projectPrivate",
+        "Predefined ACL of a bucket that is created.",
+    ),
+    Setting(
+        "gcloud.cache_control",
+        _cache_control,
+        None,
+        "The same as ``cache_control``, in the name of earlier versions.",
+    ),
+    Setting(
+        "gcloud.endpoint_url",
+        _endpoint_url,
+        None,
+        "URL of another server that speaks the JSON API of Google Cloud Storage.",
+    ),
+    Setting(
+        "gcloud.num_retries",
+        _integer,
+        "1",
+        "How often a request to Google Cloud Storage is tried again.",
+    ),
+    Setting(
+        "gcloud.timeout",
+        _seconds,
+        "5",
+        "Seconds to wait for a connection to Google Cloud Storage.",
+    ),
 )

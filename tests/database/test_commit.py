@@ -244,6 +244,22 @@ def test_a_lost_answer_to_a_commit_is_no_loss(record, lose_the_commit, is_there)
 
 
 @on_postgresql
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.leaves("an old file whose row says that it is gone: gc deletes it")
+def test_a_lost_answer_to_a_commit_detaches_once(record, lose_the_commit, is_there):
+    """Done already, it is not done again: If-Match would not hold any more."""
+    record.attach(CONTENT)
+    etag = record.etag
+    lost = lose_the_commit(record.app, is_there=is_there)
+
+    answer = record.detach(headers={"If-Match": etag})
+
+    assert lost
+    assert answer.headers["ETag"] == record.etag != etag
+    assert record.data["attachment"] is None
+
+
+@on_postgresql
 @pytest.mark.leaves("files whose fate is not known")
 @pytest.mark.parametrize("method", ["plain", "tus"])
 def test_a_file_stays_while_the_database_cannot_be_asked(

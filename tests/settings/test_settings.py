@@ -49,6 +49,7 @@ def test_the_defaults():
     assert everywhere.extensions == frozenset()
     assert everywhere.mimetypes == {}
     assert everywhere.max_size_bytes == 0
+    assert everywhere.cache_control is None
 
 
 def test_uploads_expire_after_a_length_of_time():
@@ -79,6 +80,13 @@ def test_two_names_for_the_bucket():
 @pytest.mark.parametrize("name", ["bucket", "bucket_name"])
 def test_either_name_for_the_bucket(name):
     assert read(base_path="", **{f"aws.{name}": "files"}).storage == S3Options(bucket="files")
+
+
+def test_both_names_for_one_bucket():
+    given = {"aws.bucket": "files", "aws.bucket_name": "files"}
+
+    assert read(base_path="", **given).storage == S3Options(bucket="files")
+    stopped("base_path and kinto.attachment.aws.bucket", **given)
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
@@ -316,6 +324,19 @@ def test_media_types_that_are_none(value):
     stopped("kinto.attachment.mimetypes should be like", mimetypes=value)
 
 
+@pytest.mark.parametrize("value", ["public, max-age=31536000, immutable", "no-store", "60"])
+def test_how_long_files_may_be_cached(value):
+    settings = read(cache_control=value, **{"resources.b.cache_control": ""})
+
+    assert settings.for_collection("a", "c").cache_control == value
+    assert settings.for_collection("b", "c").cache_control is None
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\tb", "é", "a\x7f", "a\0b"])
+def test_what_no_header_can_hold(value):
+    stopped("kinto.attachment.cache_control should be a value of HTTP's", cache_control=value)
+
+
 @pytest.mark.parametrize("value", ["10m", "-1", "1.5", "1e6", "true", "", "ten"])
 def test_sizes_are_whole_numbers(value):
     stopped("kinto.attachment.max_size_bytes should be a whole number", max_size_bytes=value)
@@ -400,6 +421,7 @@ def test_every_setting_by_collection():
     names = [item.name for item in SCHEMA if item.by_collection]
 
     assert sorted(names) == [
+        "cache_control",
         "extensions",
         "filename_pattern",
         "folder",
@@ -410,7 +432,8 @@ def test_every_setting_by_collection():
     ]
     defaults = {item.name: item.default for item in SCHEMA}
     for name in names:
-        read(**{f"resources.b.{name}": defaults[name], f"resources.b.c.{name}": defaults[name]})
+        default = defaults[name] or ""
+        read(**{f"resources.b.{name}": default, f"resources.b.c.{name}": default})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import random
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,9 +105,7 @@ def gcs(gcs_server: GcsServer) -> Iterator[GcsServer]:
     yield gcs_server
     gcs_server.reset()
     # Else each connection that a storage keeps open is a thread here.
-    for connection in list(gcs_server._server._connections):
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+    gcs_server.disconnect()
 
 
 @pytest.fixture(params=["moto", "seaweedfs"])

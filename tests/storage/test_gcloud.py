@@ -376,14 +376,23 @@ def test_what_is_not_googles_answer_is_told(
         storage.exists("a.txt")
 
 
-def test_an_answer_that_is_no_json_is_told(gcs: GcsServer, storage: GCloudStorage) -> None:
+@pytest.mark.parametrize("body", ["<html>Welcome to our hotel</html>", "[]", '{"name": "a"}'])
+def test_an_answer_of_another_kind_is_told(
+    gcs: GcsServer, storage: GCloudStorage, body: str
+) -> None:
     def answer(exchange: Exchange) -> None:
         exchange.read()
-        exchange.answer(200, {}, b"<html>Welcome to our hotel</html>")
+        exchange.answer(200, {}, body.encode())
 
     gcs.fail("*", answer)
-    for use in (storage.check, lambda: storage.exists("a.txt"), lambda: list(storage.list())):
-        with pytest.raises(StorageUnavailable, match="JSON|Expecting value"):
+    uses: list[Callable[[], Any]] = [
+        lambda: storage.exists("a.txt"),
+        lambda: store(storage),
+        lambda: store(storage, bytes(LARGE)),
+        storage.check,
+    ]
+    for use in uses if body.startswith("{") else [*uses, lambda: list(storage.list())]:
+        with pytest.raises(StorageUnavailable):
             use()
 
 
@@ -551,7 +560,7 @@ def test_nobody_may_read_a_hidden_object(gcs: GcsServer, storage: GCloudStorage)
     store(storage, bytes(LARGE))
     hidden, visible = gcs.objects().values()
     assert names.is_part(hidden.name)
-    assert (hidden.acl, visible.acl) == (None, "publicRead")
+    assert (hidden.acl, visible.acl) == ("projectPrivate", "publicRead")
 
 
 def test_an_acl_where_there_are_none_is_refused_in_googles_words(
@@ -587,6 +596,39 @@ def test_save_file_takes_an_acl_and_a_content_type(gcs: GcsServer, storage: GClo
         io.BytesIO(b"x"), "a.txt", acl="private", headers={"Content-Type": "text/x"}
     )
     assert (gcs.objects()[name].acl, gcs.objects()[name].content_type) == ("private", "text/x")
+
+
+def test_no_acl_is_sent_where_the_bucket_has_none(gcs: GcsServer) -> None:
+    gcs.uniform_access = True
+    storage = gcloud_storage(gcs, uniform_bucket_level_access=True)
+    name = storage.save_file(io.BytesIO(b"x"), "a.txt", acl="publicRead")
+    assert gcs.objects()[name].acl is None
+
+
+@pytest.mark.parametrize("size", [0, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE])
+@RANDOM_AND_KEPT
+def test_files_of_whole_chunks(
+    gcs: GcsServer, storage: GCloudStorage, size: int, randomize: bool
+) -> None:
+    name = store(storage, random_bytes(size), randomize=randomize)
+    assert content(storage, name) == random_bytes(size)
+    assert storage.stat(name).size == size
+    assert gcs.keys() == [name]
+
+
+def test_a_server_may_leave_out_the_size_of_an_empty_file(
+    gcs: GcsServer, storage: GCloudStorage
+) -> None:
+    def without_size(exchange: Exchange) -> None:
+        answer = gcs.answer_to(exchange)
+        found = json.loads(answer.body)
+        found.pop("size")
+        answer.body = json.dumps(found).encode()
+        exchange.send(answer)
+
+    for operation in ("insert", "get"):
+        gcs.fail(operation, without_size)
+    assert storage.stat(store(storage, b"", randomize=True)).size == 0
 
 
 def test_a_file_that_others_stored_is_seen(gcs: GcsServer, storage: GCloudStorage) -> None:

@@ -857,3 +857,20 @@ def test_a_file_of_unknown_size_with_too_many_parts(
         store(make_s3(moto), bytes(2 * MIN_PART_SIZE + 1))
 
     assert moto.uploads() == []
+
+
+def test_a_key_of_more_than_1024_bytes_is_refused(
+    make_s3: Callable[..., S3Storage], moto: S3Server
+) -> None:
+    storage = make_s3(moto)
+    for name in ("a" * 1025, "é" * 513):
+        assert storage.refuses(name) == "has more than 1024 bytes"
+    assert storage.refuses("é" * 512) is None
+
+
+def test_an_object_that_was_stored_without_a_type_has_none(
+    make_s3: Callable[..., S3Storage], moto: S3Server
+) -> None:
+    moto.admin.put_object(Bucket=moto.bucket, Key="a", Body=b"x")
+
+    assert make_s3(moto).stat("a").content_type is None

@@ -71,6 +71,10 @@ class Bucket:
         """Store an object that is none of the plugin's."""
         self._server.admin.put_object(Bucket=self._server.bucket, Key=name, Body=content)
 
+    def remove(self, name: str) -> None:
+        """Delete an object behind the plugin's back."""
+        self._server.admin.delete_object(Bucket=self._server.bucket, Key=name)
+
     def start_upload(self, name: str) -> None:
         """Begin a multipart upload, and give it up."""
         self._server.admin.create_multipart_upload(Bucket=self._server.bucket, Key=name)

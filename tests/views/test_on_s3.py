@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.support.inventory import Bucket
+from tests.support.records import Record
 from tests.support.servers.s3 import MotoServer, SeaweedServer
+from tests.support.tus import begin
+
+MIB = 1024 * 1024
+FOREVER = "public, max-age=31536000, immutable"
 
 
 @pytest.fixture(scope="module", params=[MotoServer, SeaweedServer])
@@ -41,6 +46,35 @@ def test_the_file_is_stored_as_what_it_is(record, s3):
     stored = content_of(s3, key)
     assert stored["Body"].read() == b"content"
     assert stored["ContentType"] == answer.json["mimetype"] == "application/x-thing"
+
+
+@pytest.mark.parametrize("randomize", ["true", "false"])
+def test_the_object_says_how_long_it_may_be_cached(make_record, s3, randomize):
+    everywhere = {"randomize": randomize, "cache_control": FOREVER}
+    record = make_record(attachment={**everywhere, "resources.b.plain.cache_control": ""})
+    record.app.put_json("/v1/buckets/b/collections/plain", {})
+    plain = Record(record.app, record.stored, "/buckets/b/collections/plain/records/r")
+
+    for content in (b"content", bytes(6 * MIB)):
+        assert content_of(s3, key_of(record.attach(content)))["CacheControl"] == FOREVER
+        assert "CacheControl" not in content_of(s3, key_of(plain.attach(content)))
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("randomize", ["true", "false"])
+@pytest.mark.parametrize("size", [7, 6 * MIB])
+def test_a_resumable_upload_keeps_the_cache_control_of_its_beginning(
+    make_record, s3, randomize, size
+):
+    record = make_record(attachment={"randomize": randomize, "cache_control": FOREVER})
+    upload = begin(record, size)
+
+    changed = make_record(attachment={"randomize": randomize, "cache_control": "no-store"})
+    upload.record = changed
+    upload.patch(0, bytes(size))
+
+    [key] = record.files()
+    assert content_of(s3, key)["CacheControl"] == FOREVER
 
 
 def test_the_file_is_replaced_and_deleted(record, s3):

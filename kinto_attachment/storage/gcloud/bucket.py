@@ -22,17 +22,17 @@ from kinto_attachment.storage.gcloud.content import Body, Buffer, encoded
 from kinto_attachment.storage.gcloud.session import (
     ApiError,
     GoogleError,
+    Object,
     Session,
     json_of,
+    object_of,
     transport_errors,
 )
 from kinto_attachment.storage.gcloud.upload_session import UploadSession
 from kinto_attachment.storage.options import GCloudOptions
 
-Object = dict[str, Any]
-"""Google's description of an object, of which only ``FIELDS`` are asked for."""
-
-FIELDS = "name,generation,size,crc32c,contentType,timeCreated,metadata"
+# https://docs.cloud.google.com/storage/docs/json_api/v1/objects#resource
+_FIELDS = "name,generation,size,crc32c,contentType,timeCreated,metadata"
 # Google answers "Precondition Failed" if the name is taken.
 _IF_ABSENT = {"ifGenerationMatch": "0"}
 _PERMISSIONS = ("create", "delete", "get", "list")
@@ -59,13 +59,13 @@ class Bucket:
     def get(self, name: str) -> Object | None:
         """Describe an object; ``None`` if there is none."""
         try:
-            found = self.session.request("GET", self._object(name), params={"fields": FIELDS})
+            found = self.session.request("GET", self._object(name), params={"fields": _FIELDS})
         except ApiError as error:
             if error.status != 404:
                 raise
             self._require_bucket(name)
             return None
-        return json_of(found)
+        return object_of(found)
 
     def insert(
         self, name: str, content: Buffer, crc32c: int, attributes: Mapping[str, Any]
@@ -85,11 +85,11 @@ class Bucket:
         stored = self._in_bucket(
             "POST",
             self._uploads,
-            params={"uploadType": "multipart", "fields": FIELDS, **_IF_ABSENT, **params},
+            params={"uploadType": "multipart", "fields": _FIELDS, **_IF_ABSENT, **params},
             data=body,
             headers={"Content-Type": f"multipart/related; boundary={boundary}"},
         )
-        return json_of(stored)
+        return object_of(stored)
 
     def start_session(self, name: str, attributes: Mapping[str, Any]) -> UploadSession:
         """Start an upload in several requests."""
@@ -97,11 +97,11 @@ class Bucket:
         started = self._in_bucket(
             "POST",
             self._uploads,
-            params={"uploadType": "resumable", "fields": FIELDS, **_IF_ABSENT, **params},
+            params={"uploadType": "resumable", "fields": _FIELDS, **_IF_ABSENT, **params},
             json={"name": name, **resource},
             headers={"X-Upload-Content-Type": resource["contentType"]},
         )
-        return UploadSession(self.session, started.headers["Location"])
+        return UploadSession(self.session, started.headers.get("Location", ""))
 
     def compose(
         self, name: str, sources: Sequence[tuple[str, str]], attributes: Mapping[str, Any]
@@ -115,7 +115,7 @@ class Bucket:
         composed = self.session.request(
             "POST",
             f"{self._object(name)}/compose",
-            params={"fields": FIELDS, **_IF_ABSENT, **params},
+            params={"fields": _FIELDS, **_IF_ABSENT, **params},
             json={
                 "destination": resource,
                 "sourceObjects": [
@@ -123,7 +123,7 @@ class Bucket:
                 ],
             },
         )
-        return json_of(composed)
+        return object_of(composed)
 
     def delete(self, name: str, if_generation: str | None = None) -> bool:
         """Delete an object; with ``if_generation`` none that took its place. Without, only a
@@ -154,7 +154,7 @@ class Bucket:
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """Describe every object whose name starts with ``prefix``, a page at a time."""
-        params = {"prefix": prefix, "fields": f"nextPageToken,items({FIELDS})"}
+        params = {"prefix": prefix, "fields": f"nextPageToken,items({_FIELDS})"}
         while True:
             page = json_of(self._in_bucket("GET", f"{self._path}/o", params=params))
             yield from page.get("items", ())

@@ -33,9 +33,15 @@ _TRANSIENT = {408, 429, 500, 502, 503, 504}
 # Seconds.
 _PAUSE = 0.2
 _MAX_PAUSE = 8.0
+# Characters of an unexpected answer that are told.
+_EXCERPT = 500
 # Of requests, urllib3 and google.auth: they share no base, and let others through. OSError is the
 # base of all of requests'.
 _TRANSPORT_ERRORS = (OSError, HTTPError, GoogleAuthError, ValueError, TypeError, AttributeError)
+
+
+Object = dict[str, Any]
+"""Google's description of an object."""
 
 
 class GoogleError(Exception):
@@ -80,7 +86,7 @@ class ApiError(GoogleError):
         try:
             sentence = response.json()["error"]["message"]
         except (ValueError, TypeError, KeyError):
-            sentence = response.text[:500].strip()
+            sentence = response.text[:_EXCERPT].strip()
         return cls(response.status_code, sentence or response.reason)
 
 
@@ -187,10 +193,19 @@ class Session:
                 raise ApiError.of(response)
 
 
-def json_of(response: requests.Response) -> Any:
-    """Return the content of an answer. Raises ``NoAnswer`` if it is not JSON."""
+def json_of(response: requests.Response, *required: str) -> dict[str, Any]:
+    """Return the content of an answer. Raises ``NoAnswer`` unless it is a JSON object with all
+    the ``required`` fields."""
     with transport_errors():
-        return response.json()
+        found = response.json()
+        if not isinstance(found, dict) or not found.keys() >= set(required):
+            raise ValueError(f"not what JSON was expected: {response.text[:_EXCERPT]}")
+        return found
+
+
+def object_of(response: requests.Response) -> Object:
+    """Return the object that an answer describes. Raises ``NoAnswer``."""
+    return json_of(response, "name", "generation", "crc32c", "timeCreated")
 
 
 @contextlib.contextmanager

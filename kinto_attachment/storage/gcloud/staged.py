@@ -13,10 +13,10 @@ from uuid import uuid4
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.content import Buffer, checksum
 from kinto_attachment.storage.gcloud.new_object import NewObject
-from kinto_attachment.storage.gcloud.session import GoogleError
+from kinto_attachment.storage.gcloud.session import GoogleError, Object
 from kinto_attachment.storage.gcloud.upload import CHUNK_SIZE, Upload
 from kinto_attachment.storage.staged import IsUsed, NewFile, StagedFile
 
@@ -36,7 +36,7 @@ class GCloudStagedFile(StagedFile):
         self._new = new
         self._name = name
         self._keep_name = not new.is_random
-        self._object = NewObject(bucket, attributes, uuid4().hex)
+        self._object = NewObject(bucket, attributes, uuid4().hex, new.sha256)
         self._buffer = Buffer(CHUNK_SIZE)
         self._upload: Upload | None = None
         self._crc32c = 0

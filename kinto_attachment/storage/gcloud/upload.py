@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.content import Buffer
-from kinto_attachment.storage.gcloud.session import ApiError
+from kinto_attachment.storage.gcloud.session import ApiError, Object
 
 CHUNK_SIZE = 4 * 1024 * 1024
 """Bytes that an upload holds in memory, and sends in one request."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import requests
 
 from kinto_attachment.storage.gcloud.content import Body, Buffer, encoded
-from kinto_attachment.storage.gcloud.session import GoogleError, Session, json_of, pause
+from kinto_attachment.storage.gcloud.session import GoogleError, Object, Session, object_of, pause
 
 # The length of each request but the last is a multiple of this.
 _UNIT = 256 * 1024
@@ -41,7 +40,7 @@ class UploadSession:
         """Send a chunk that others follow."""
         self._send(chunk, None)
 
-    def finish(self, chunk: Buffer, crc32c: int) -> dict[str, Any] | None:
+    def finish(self, chunk: Buffer, crc32c: int) -> Object | None:
         """Send the last chunk; ``crc32c`` is that of all bytes. Return the object, or ``None`` if
         only a later request says that there is one, which need not be true.
 
@@ -54,7 +53,7 @@ class UploadSession:
         """Have Google drop what it has. Does nothing if the session is over."""
         self._session.request("DELETE", self._uri, expected=_ENDED)
 
-    def _send(self, chunk: Buffer, crc32c: int | None) -> dict[str, Any] | None:
+    def _send(self, chunk: Buffer, crc32c: int | None) -> Object | None:
         """Send the chunk; the last one if the CRC32C of all bytes is given."""
         begin, rest = self._kept, self._rest
         end = begin + len(rest) + len(chunk)
@@ -69,7 +68,7 @@ class UploadSession:
                     body = _after(rest, chunk, self._kept - begin, stop - begin)
                     answer = self._put_bytes(body, stop, crc32c)
                 if answer.status_code != _RESUME_INCOMPLETE:
-                    return json_of(answer) if is_direct else None
+                    return object_of(answer) if is_direct else None
                 kept = _kept(answer)
                 if not begin <= kept <= stop:
                     raise GoogleError(f"has kept {kept} bytes, of {begin} to {stop}")

@@ -6,6 +6,7 @@ readers find the whole file, or none. Needs a file system with hard links.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime, timezone
@@ -19,9 +20,13 @@ from kinto_attachment.storage import names
 from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, OnUnreadable, StoredFile
 from kinto_attachment.storage.local import resumable as local_resumable
 from kinto_attachment.storage.local.disk import disk_errors, unavailable
+from kinto_attachment.storage.local.hidden_file import is_same_file
 from kinto_attachment.storage.local.staged import LocalStagedFile
 from kinto_attachment.storage.resumable import ResumableFile, State
 from kinto_attachment.storage.staged import NewFile, StagedFile
+
+# Linux's PATH_MAX has the NUL at the end, too.
+_MAX_PATH_BYTES = 4095
 
 
 class LocalStorage(FileStorage, LocalFileStorage):
@@ -30,6 +35,8 @@ class LocalStorage(FileStorage, LocalFileStorage):
     Only regular files count, no symbolic links. See ``PyramidStorage`` for ``base_url`` and
     ``extensions``.
     """
+
+    has_folders = True
 
     def __init__(
         self,
@@ -40,6 +47,21 @@ class LocalStorage(FileStorage, LocalFileStorage):
         super().__init__(base_url, extensions)
         self._root = Path(base_path).absolute()
         self.base_path = str(self._root)
+
+    def folds_case(self) -> bool:
+        with disk_errors(f"look at {self._root}"):
+            # A new folder may be empty, or missing: then those around it tell.
+            for folder in (self._root, *self._root.parents):
+                if (folds_case := _folds_case(folder)) is not None:
+                    return folds_case
+        return False
+
+    def refuses(self, name: str) -> str | None:
+        if any(len(segment.encode()) > names.MAX_BYTES for segment in name.split("/")):
+            return f"has more than {names.MAX_BYTES} bytes between two slashes"
+        if len(os.fsencode(f"{self.base_path}/{name}")) > _MAX_PATH_BYTES:
+            return f"makes a path of more than {_MAX_PATH_BYTES} bytes"
+        return None
 
     def stage(self, new: NewFile) -> StagedFile:
         return LocalStagedFile(self._root, _without_acl(new))
@@ -79,9 +101,11 @@ class LocalStorage(FileStorage, LocalFileStorage):
             raise names.no_such_file(name)
         return _describe(name, found)
 
-    def list(self, on_unreadable: OnUnreadable | None = None) -> Iterator[StoredFile]:
+    def list(
+        self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
+    ) -> Iterator[StoredFile]:
         with disk_errors(f"list {self.base_path}"):
-            yield from _walk(self.base_path, "", on_unreadable)
+            yield from _walk(self.base_path, "", prefix, on_unreadable)
 
     def delete(self, name: str) -> bool:
         try:
@@ -118,25 +142,41 @@ def _describe(name: str, found: os.stat_result) -> StoredFile:
     return StoredFile(name=name, size=found.st_size, modified=modified)
 
 
-def _walk(folder: str, prefix: str, on_unreadable: OnUnreadable | None) -> Iterator[StoredFile]:
-    """Yield the files below ``folder``. Raises ``PermissionError`` if it is unreadable itself."""
+def _folds_case(folder: Path) -> bool | None:
+    """Whether an entry of the folder has its name in the other case as well; ``None`` if there is
+    none that tells."""
+    with contextlib.suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            other = entry.name.swapcase()
+            if entry.name.isascii() and other != entry.name:
+                return is_same_file(folder / other, entry.stat(follow_symlinks=False))
+    return None
+
+
+def _walk(
+    folder: str, parent: str, prefix: str, on_unreadable: OnUnreadable | None
+) -> Iterator[StoredFile]:
+    """Yield the files below ``folder`` whose names, ``parent`` and the rest, start with
+    ``prefix``. Raises ``PermissionError`` if it is unreadable itself."""
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
         return
     with entries:
         for entry in entries:
+            name = f"{parent}{entry.name}"
+            if not f"{name}/".startswith(prefix) and not prefix.startswith(f"{name}/"):
+                continue
             if entry.is_dir(follow_symlinks=False):
-                name = f"{prefix}{entry.name}"
                 try:
-                    yield from _walk(entry.path, f"{name}/", on_unreadable)
+                    yield from _walk(entry.path, f"{name}/", prefix, on_unreadable)
                 except PermissionError as error:
                     if on_unreadable is None:
                         raise
                     on_unreadable(name, unavailable(f"list {entry.path}", error))
-            elif entry.is_file(follow_symlinks=False):
+            elif entry.is_file(follow_symlinks=False) and name.startswith(prefix):
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # deleted since scandir() saw it
                     continue
-                yield _describe(f"{prefix}{entry.name}", found)
+                yield _describe(name, found)

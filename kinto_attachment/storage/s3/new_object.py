@@ -17,23 +17,32 @@ from kinto_attachment.storage.s3.bucket import Bucket, http_status, is_unknown_c
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
 
 _MARK = "upload"
+SHA256 = "sha256"
+"""The name of the metadata that has ``NewFile.sha256``."""
 
 
 def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
     """Return the attributes of the object for ``new``, in boto3's names; an empty ACL is none."""
-    acl = default_acl if new.acl is None else new.acl
-    return {"ContentType": new.content_type} | ({"ACL": acl} if acl else {})
+    attributes = {
+        "ContentType": new.content_type,
+        "ACL": default_acl if new.acl is None else new.acl,
+        "CacheControl": new.cache_control,
+    }
+    return {name: value for name, value in attributes.items() if value}
 
 
 class NewObject:
     """Creates the object, and others on the way to it. Raises boto3's errors."""
 
-    def __init__(self, bucket: Bucket, attributes: Mapping[str, str], mark: str) -> None:
+    def __init__(
+        self, bucket: Bucket, attributes: Mapping[str, str], mark: str, sha256: str | None = None
+    ) -> None:
         """``attributes`` are those of the object, in boto3's names; ``mark`` is the id of the
-        upload."""
+        upload; ``sha256`` is that of the content, if it is known."""
         self._bucket = bucket
         self._mark = mark
-        self._attributes: dict[str, Any] = {**attributes, "Metadata": {_MARK: mark}}
+        metadata = {_MARK: mark} | ({SHA256: sha256} if sha256 else {})
+        self._attributes: dict[str, Any] = {**attributes, "Metadata": metadata}
         # What S3 may have created although it reported a failure.
         self._unconfirmed_objects: set[str] = set()
         self._unconfirmed_uploads: set[str] = set()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from datetime import timedelta
 
 import pytest
 
+from tests.support.servers.gcs.content import Content
 from tests.test_support.gcs.client import crc32c_of, reason
 
 
@@ -114,6 +116,7 @@ class TestInsert:
             {"metadata": "a"},
             {"cacheControl": "a\r\nSet-Cookie: b"},
             {"contentType": 1},
+            {"customTime": "yesterday"},
         ],
     )
     def test_metadata_that_cannot_be_is_a_400(self, client, metadata):
@@ -126,6 +129,19 @@ class TestInsert:
         answer = client.upload("uploadType=multipart&name=a", data=body, headers=headers)
 
         assert reason(answer) == (400, "badContent")
+
+    @pytest.mark.parametrize(
+        ("query", "content_type"),
+        [
+            ("uploadType=multipart", "application/json"),
+            ("uploadType=media", "text/plain"),
+            ("uploadType=other&name=a", "text/plain"),
+        ],
+    )
+    def test_what_is_no_upload_is_a_400(self, client, query, content_type):
+        answer = client.upload(query, data=b"x", headers={"Content-Type": content_type})
+
+        assert answer.status_code == 400
 
     def test_a_body_in_chunks_is_read(self, client, server):
         client.upload("uploadType=media&name=a", data=iter([b"hel", b"lo"]))
@@ -166,6 +182,9 @@ class TestGet:
         client.put("a", b"hello")
 
         assert client.at("a", "fields=name,size").json() == {"name": "a", "size": "5"}
+        assert len(client.at("a", "fields=*").json()) > 10
+        assert client.at("a", "fields=a-b").status_code == 400
+        assert client.list("fields=items/name").json() == {"items": [{"name": "a"}]}
 
     def test_an_overwritten_generation_is_not_found(self, client):
         generation = client.put("a", b"old").json()["generation"]
@@ -223,6 +242,27 @@ class TestGet:
 
         assert answer.status_code == 416
         assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
+
+    @pytest.mark.parametrize(
+        ("accepted", "cache_control", "is_raw"),
+        [("gzip", "", True), ("identity", "", False), ("identity", "no-transform", True)],
+    )
+    def test_what_is_compressed_is_decompressed_for_who_does_not_accept_it(
+        self, client, accepted, cache_control, is_raw
+    ):
+        content = gzip.compress(b"hello")
+        encoded = {"contentEncoding": "gzip", "cacheControl": cache_control}
+        client.insert({"name": "a", **encoded}, content)
+
+        answer = client.at(
+            "a",
+            "alt=media",
+            headers={"Accept-Encoding": accepted, "Range": "bytes=0-0"},
+            stream=True,
+        )
+
+        assert answer.raw.read(decode_content=False) == (content[:1] if is_raw else b"hello")
+        assert answer.headers.get("Content-Encoding") == ("gzip" if is_raw else None)
 
     def test_an_error_of_the_media_is_a_sentence(self, client):
         answer = client.at("a", "alt=media")
@@ -438,9 +478,10 @@ class TestList:
 
         assert found == (["a/", "b", "é"] if delimiter else ["a/1", "a/2", "a/3/4", "b", "é"])
 
-    def test_a_page_has_at_most_1000_entries(self, client):
+    def test_a_page_has_at_most_1000_entries(self, client, server):
+        content = Content.of(b"")
         for number in range(1001):
-            client.put(f"many/{number:04}")
+            server.buckets["tests"].put(f"many/{number:04}", content, {}, None, {})
 
         page = client.list("maxResults=5000&prefix=many/&fields=items(name),nextPageToken").json()
 

@@ -109,6 +109,13 @@ class TestServer:
         assert threading.active_count() == threads
         assert not folder.exists()
 
+    def test_connections_can_be_closed(self, server, client):
+        client.list()
+
+        server.disconnect()
+
+        assert client.list().status_code == 200
+
     def test_it_forgets_what_was(self, server, client):
         client.put("a")
         client.start("b")

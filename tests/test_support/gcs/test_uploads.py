@@ -6,8 +6,11 @@ import os
 
 import pytest
 
+from tests.support.live.proxy import breaks_off, fails_inside
 from tests.support.servers.gcs import answers_as, breaks_the_line, loses_the_answer
 from tests.support.servers.gcs.errors import unavailable
+from tests.support.servers.http import drops_the_upload
+from tests.support.servers.http import first as happens_before
 from tests.test_support.gcs.client import GRANULE, crc32c_of, reason
 
 CONTENT = os.urandom(2 * GRANULE + 10)
@@ -89,6 +92,14 @@ class TestChunks:
 
         assert answer.status_code == 308
         assert answer.headers.get("Range") == (f"bytes=0-{kept - 1}" if kept else None)
+
+    def test_what_is_acknowledged_may_be_less_than_the_server_reads_at_once(self, client, server):
+        server.acknowledges = lambda sent: GRANULE
+        uri = client.start("a")
+
+        answer = client.send(uri, f"0-{16 * GRANULE - 1}/*", bytes(16 * GRANULE))
+
+        assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{GRANULE - 1}")
 
     def test_the_last_chunk_may_be_acknowledged_in_part_as_well(self, client, server):
         server.acknowledges = lambda sent: GRANULE
@@ -291,6 +302,23 @@ class TestFaults:
 
         assert [first(client, uri).status_code for _ in range(3)] == [308, 503, 308]
         assert [request.operation for request in server.requests] == ["start", *["chunk"] * 3]
+
+    @pytest.mark.parametrize("fault", [breaks_off, drops_the_upload(GRANULE)])
+    def test_a_connection_that_is_cut_before_the_server_reads_it(self, client, server, fault):
+        server.fail("chunk", fault)
+        uri = client.start("a")
+
+        with pytest.raises(OSError):
+            first(client, uri)
+
+        assert "Range" not in client.send(uri, "*/*").headers
+
+    def test_an_answer_of_ones_own_and_what_happens_before(self, client, server):
+        server.fail("insert", fails_inside, times=1)
+        server.fail("insert", happens_before(lambda: server.create_bucket("new")))
+        client.bucket = "new"
+
+        assert [client.put("a").status_code for _ in range(2)] == [500, 200]
 
     def test_any_request_and_chosen_ones(self, client, server):
         server.fail(lambda request: request.name == "b", answers_as(unavailable()))

@@ -89,6 +89,8 @@ def check_properties(resource: Mapping[str, Any]) -> dict[str, Any]:
         has_kind = value is None or isinstance(value, kind)
         if not has_kind or (isinstance(value, str) and re.search(r"[\r\n]", value)):
             raise invalid(f"Invalid value for: {key}")
+    if properties.get("customTime") is not None:
+        _time(properties["customTime"])
     metadata = properties.get("metadata") or {}
     if not all(value is None or isinstance(value, str) for value in metadata.values()):
         raise invalid("Invalid value for: metadata")
@@ -106,4 +108,7 @@ def check_custom_time(previous: str | None, changes: Mapping[str, Any]) -> None:
 
 
 def _time(value: str) -> datetime:
-    return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        raise invalid(f"Invalid value for: customTime: {value}") from None

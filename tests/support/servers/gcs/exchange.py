@@ -130,6 +130,10 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def server_close(self) -> None:
         super().server_close()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close every connection, and wait for its thread."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

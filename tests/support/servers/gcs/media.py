@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Mapping
 from email.utils import format_datetime
@@ -23,6 +24,10 @@ def media_of(
         raise precondition_failed()
     if _matches(headers.get("If-None-Match", ""), etag):
         return Answer(304, described)
+    if _is_decompressed(stored, headers):
+        # Ranges are ignored then.
+        del described["Content-Encoding"]
+        return Answer(200, described, gzip.decompress(stored.content))
     start, stop = _range(headers.get("Range"), stored.size)
     status = 200
     if start is not None and headers.get("If-Range", etag) == etag:
@@ -60,6 +65,15 @@ def describe(stored: StoredObject, etag: str, is_public: bool) -> dict[str, str]
     if is_public:
         described |= {f"x-goog-meta-{key}": value for key, value in stored.metadata.items()}
     return described
+
+
+def _is_decompressed(stored: StoredObject, headers: Mapping[str, str]) -> bool:
+    """https://cloud.google.com/storage/docs/transcoding#decompressive_transcoding"""
+    return (
+        stored.properties.get("contentEncoding") == "gzip"
+        and "gzip" not in headers.get("Accept-Encoding", "")
+        and "no-transform" not in (stored.cache_control or "")
+    )
 
 
 def _matches(header: str, etag: str) -> bool:

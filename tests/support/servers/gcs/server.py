@@ -59,6 +59,15 @@ class GcsServer(Switches, Server):
     def endpoint_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Those of a Kinto that stores its files here."""
+        return {
+            "kinto.attachment.gcloud.bucket_name": self.bucket,
+            "kinto.attachment.gcloud.endpoint_url": self.endpoint_url,
+            "kinto.attachment.gcloud.num_retries": "0",
+        }
+
     def create_bucket(self, name: str, *, uniform_access: bool = False) -> Bucket:
         """Add an empty bucket."""
         self.buckets[name] = Bucket(name, self, uniform_access)
@@ -123,6 +132,10 @@ class GcsServer(Switches, Server):
     def heal(self) -> None:
         """Let no request fail any more."""
         self._faults.clear()
+
+    def disconnect(self) -> None:
+        """Close every connection that clients keep open: each is a thread of this process."""
+        cast(LoopbackServer, self._server).disconnect()
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
