@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from kinto_attachment.storage import NewFile, StorageUnavailable, names
 from kinto_attachment.storage.s3 import S3Storage
@@ -247,6 +248,7 @@ def test_an_upload_that_is_aborted_meanwhile_is_gone(make_s3: MakeS3, seaweedfs:
             use()
 
 
+@pytest.mark.limit_of("rclone", "a part cannot be replaced by another one", ClientError)
 @pytest.mark.parametrize("randomize", [True, False])
 def test_a_part_that_is_not_what_was_sent_is_not_made_a_file_of(
     make_s3: MakeS3, server: S3Server, randomize: bool
@@ -283,6 +285,7 @@ def test_an_incomplete_part_that_is_shorter_than_it_was_is_gone(
     assert server.keys() == []
 
 
+@pytest.mark.limit_of("rclone", "what cannot be completed is aborted", FileNotFoundError)
 def test_a_part_that_is_another_than_the_state_says_is_gone(
     make_s3: MakeS3, server: S3Server
 ) -> None:
@@ -294,6 +297,7 @@ def test_a_part_that_is_another_than_the_state_says_is_gone(
         assert content(storage, storage.resume(state).finish()) == random_bytes(LARGE)
 
 
+@pytest.mark.limit_of("rclone", "a part cannot be replaced by another one", StorageUnavailable)
 def test_a_part_that_is_sent_again_takes_the_place_of_the_first_one(
     make_s3: MakeS3, server: S3Server
 ) -> None:
@@ -468,6 +472,7 @@ def test_a_large_upload_takes_little_memory(seaweedfs: S3Server) -> None:
         [
             sys.executable, "-c", MEASURE_MEMORY, "104",
             seaweedfs.endpoint_url, seaweedfs.bucket, seaweedfs.access_key, seaweedfs.secret_key,
+            seaweedfs.acl,
         ],
         capture_output=True,
         text=True,

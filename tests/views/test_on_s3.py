@@ -6,14 +6,18 @@ import pytest
 
 from tests.support.inventory import Bucket
 from tests.support.records import Record
-from tests.support.servers.s3 import MotoServer, SeaweedServer
+from tests.support.servers.s3 import MiniStackServer, MotoServer, RcloneServer, SeaweedServer
 from tests.support.tus import begin
 
 MIB = 1024 * 1024
 FOREVER = "public, max-age=31536000, immutable"
+MORE_STORES = [
+    pytest.param(server, marks=pytest.mark.more_stores)
+    for server in (MiniStackServer, RcloneServer)
+]
 
 
-@pytest.fixture(scope="module", params=[MotoServer, SeaweedServer])
+@pytest.fixture(scope="module", params=[MotoServer, SeaweedServer, *MORE_STORES])
 def s3(request):
     with request.param() as server:
         yield server
