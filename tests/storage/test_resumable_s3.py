@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -53,9 +54,12 @@ def operations(faults: Faults) -> dict[str, int]:
 
 
 def part_sizes(faults: Faults) -> list[int]:
-    """How large the parts were that were sent."""
-    sent = [request for request in faults.requests if "partNumber" in request.url]
-    return [int(request.headers["Content-Length"]) for request in sent]
+    """How large the parts were that were sent, in the order of their numbers."""
+    sent = {}
+    for request in faults.requests:
+        if number := parse_qs(urlsplit(request.url).query).get("partNumber"):
+            sent[int(number[0])] = int(request.headers["Content-Length"])
+    return [sent[number] for number in sorted(sent)]
 
 
 # Parts.
