@@ -767,6 +767,39 @@ def test_a_copied_upload_that_cannot_be_deleted_is_logged(
     assert leftover in caplog.text
 
 
+@pytest.mark.parametrize("answer", ["not implemented", "an empty part"])
+@pytest.mark.parametrize("size", [LARGE, 3 * MIN_PART_SIZE])
+def test_a_store_that_cannot_copy_parts_is_sent_them_again(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, size: int, answer: str
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    if answer == "not implemented":
+        faults.answer("UploadPartCopy", 501, "NotImplemented")
+    else:
+        # It takes the request for an UploadPart without content.
+        faults.before("UploadPartCopy", lambda params: params["headers"].pop("x-amz-copy-source"))
+    contents = [random_bytes(size), random_bytes(size)[::-1]]
+    assert [store(storage, each) for each in contents] == ["a.txt", "a-1.txt"]
+    assert [content(storage, name) for name in ("a.txt", "a-1.txt")] == contents
+    assert moto.keys() == ["a-1.txt", "a.txt"]
+    assert moto.uploads() == []
+
+
+def test_what_cannot_be_sent_again_leaves_nothing(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    faults.answer("UploadPartCopy", 501, "NotImplemented")
+    faults.answer("GetObject", 503, "SlowDown", when=lambda r: ".part" in r.url)
+    with pytest.raises(StorageUnavailable, match="SlowDown"):
+        store(storage, random_bytes(LARGE))
+    assert moto.keys() == []
+    assert moto.uploads() == []
+    assert upload_threads() == []
+
+
 def test_a_copy_that_fails_leaves_nothing(
     make_s3: MakeS3, server: S3Server, make_faults: MakeFaults
 ) -> None:

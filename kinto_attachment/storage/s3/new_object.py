@@ -71,7 +71,11 @@ class NewObject:
             else:
                 upload = self.start_multipart(key)
                 undo.callback(upload.abort)
-                upload.copy(source)
+                if not upload.copy(source):
+                    upload.abort()  # It may have a part, an empty one.
+                    upload = self.start_multipart(key)
+                    undo.callback(upload.abort)
+                    upload.send_again(source)
             created = self.complete_if_absent(upload)
             if created:
                 undo.pop_all()
