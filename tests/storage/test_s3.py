@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import NoCredentialsError
@@ -687,9 +688,9 @@ def test_an_object_that_comes_between_two_looks_is_missing_at_the_first(
 @pytest.mark.parametrize("randomize", [True, False])
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_an_answer_that_is_lost_once_is_asked_for_again(
-    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, size: int, randomize: bool
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults, size: int, randomize: bool
 ) -> None:
-    storage = make_s3(moto, num_retries=1)
+    storage = make_s3(server, num_retries=1)
     faults = make_faults(storage)
     faults.lose_answers("PutObject", times=1)
     faults.lose_answers("CompleteMultipartUpload", times=1)
@@ -698,8 +699,8 @@ def test_an_answer_that_is_lost_once_is_asked_for_again(
     # Not refused for the sake of an object that is its own.
     assert randomize or name == "a.txt"
     assert content(storage, name) == expected
-    assert moto.keys() == [name]
-    assert moto.uploads() == []
+    assert server.keys() == [name]
+    assert server.uploads() == []
 
 
 @pytest.mark.parametrize("randomize", [True, False])
@@ -727,6 +728,56 @@ def test_an_upload_whose_start_was_not_answered_is_not_left_behind(
         store(storage, random_bytes(LARGE), randomize=randomize)
     assert server.keys() == []
     assert server.uploads() == []
+
+
+@pytest.mark.parametrize(
+    ("randomize", "lost"), [(True, ".txt"), (False, ".part"), (False, "a.txt")]
+)
+def test_a_repeated_completion_may_be_told_that_there_is_no_such_upload(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, randomize: bool, lost: str
+) -> None:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    storage = make_s3(moto, num_retries=1)
+    faults = make_faults(storage)
+
+    def of_lost(request: Any) -> bool:
+        return urlsplit(request.url).path.endswith(lost)
+
+    faults.lose_answers("CompleteMultipartUpload", times=1, when=of_lost)
+    faults.answer("CompleteMultipartUpload", 404, "NoSuchUpload", times=1, when=of_lost)
+    expected = random_bytes(LARGE)
+    name = store(storage, expected, randomize=randomize)
+    assert randomize or name == "a.txt"
+    assert content(storage, name) == expected
+    assert moto.keys() == [name]
+    assert moto.uploads() == []
+
+
+def test_an_upload_that_is_gone_is_not_taken_for_completed(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    make_faults(storage).answer("CompleteMultipartUpload", 404, "NoSuchUpload")
+    with pytest.raises(StorageUnavailable, match="NoSuchUpload"):
+        store(storage, bytes(LARGE), randomize=True)
+    assert moto.keys() == []
+    assert moto.uploads() == []
+
+
+def test_the_mark_of_an_upload_is_known_in_upper_case(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto, num_retries=1)
+    faults = make_faults(storage)
+
+    def capitalize(parsed: dict[str, Any], **_: Any) -> None:
+        metadata = parsed.get("Metadata", {})
+        parsed["Metadata"] = {name.capitalize(): value for name, value in metadata.items()}
+
+    faults.after("HeadObject", capitalize)
+    faults.lose_answers("PutObject", times=1)
+    assert store(storage) == "a.txt"
+    assert moto.keys() == ["a.txt"]
 
 
 def test_an_object_whose_answer_was_lost_again_is_not_left_behind(

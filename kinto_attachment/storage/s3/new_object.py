@@ -13,7 +13,12 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from kinto_attachment.storage.base import NewFile
-from kinto_attachment.storage.s3.bucket import Bucket, http_status, is_unknown_condition
+from kinto_attachment.storage.s3.bucket import (
+    Bucket,
+    error_code,
+    http_status,
+    is_unknown_condition,
+)
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
 
 _MARK = "upload"
@@ -95,6 +100,9 @@ class NewObject:
         try:
             upload.complete(**condition)
         except Exception as error:
+            # It may be completed: boto3 repeats a request whose answer was lost.
+            if _is_no_such_upload(error) and self.own_size(upload.key) == upload.size:
+                return
             if _has_certainly_failed(error):
                 self._unconfirmed_objects.discard(upload.key)
             raise
@@ -118,7 +126,11 @@ class NewObject:
     def own_size(self, key: str) -> int | None:
         """Return the size in bytes of the object ``key``, if this upload has made it."""
         head = self._bucket.head(key)
-        if head is None or head["Metadata"].get(_MARK) != self._mark:
+        if head is None:
+            return None
+        # Names of header fields have no case (RFC 9110, section 5.1): rclone answers "Upload".
+        metadata = {name.lower(): value for name, value in head["Metadata"].items()}
+        if metadata.get(_MARK) != self._mark:
             return None
         size: int = head["ContentLength"]
         return size
@@ -153,6 +165,10 @@ class NewObject:
     def _delete_if_own(self, key: str) -> None:
         if self.own_size(key) is not None:
             self._bucket.delete_unchanged(key)
+
+
+def _is_no_such_upload(error: Exception) -> bool:
+    return isinstance(error, ClientError) and error_code(error) == "NoSuchUpload"
 
 
 def _has_certainly_failed(error: Exception) -> bool:

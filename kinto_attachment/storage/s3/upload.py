@@ -88,6 +88,7 @@ class PutObject:
         self, bucket: Bucket, key: str, attributes: Mapping[str, Any], content: PartBuffer
     ) -> None:
         self.key = key
+        self.size = len(content)
         self._bucket = bucket
         self._attributes = attributes
         self._content = content
