@@ -217,6 +217,20 @@ def test_an_upload_tells_when_it_was_started(make_s3: MakeS3, seaweedfs: S3Serve
     storage.abort(upload)
 
 
+def test_a_store_may_say_that_there_is_no_such_upload_where_there_is_none_at_all(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = make_s3(moto)
+    state = send(storage, b"content", randomize=False)
+    faults = make_faults(storage)
+    faults.answer("ListMultipartUploads", 404, "NoSuchUpload")
+    assert list(storage.incomplete()) == []
+    storage.cancel(state)
+    assert moto.keys() == []
+    assert caplog.text == ""
+
+
+@pytest.mark.limit_of("rclone", "a missing bucket has no uploads", pytest.fail.Exception)
 def test_a_bucket_that_is_gone_is_not_a_file_that_is_gone(
     make_s3: MakeS3, server: S3Server
 ) -> None:
@@ -236,6 +250,24 @@ def test_a_bucket_that_is_gone_is_not_a_file_that_is_gone(
             use()
     for state in (new, small, large):
         storage.cancel(state)
+
+
+def test_without_lists_of_parts_a_large_file_is_not_resumed_and_nothing_is_lost(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    faults.answer("ListParts", 501, "NotImplemented")
+    small = send(storage, b"one ", send(storage, b""))
+    assert content(storage, storage.resume(small).finish()) == b"one "
+    # Unless it is announced, a file has no parts before there is one.
+    for size in (LARGE, None):
+        state = storage.create(NewFile("a.txt", size=size))
+        with pytest.raises(StorageUnavailable, match="NotImplemented"):
+            send(storage, b"", send(storage, random_bytes(LARGE), state))
+        storage.cancel(state)
+    assert len(moto.keys()) == 1
+    assert moto.uploads() == []
 
 
 # What is gone, or not what it was.

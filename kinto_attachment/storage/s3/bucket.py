@@ -112,10 +112,19 @@ class Bucket:
     def abort_all(self, key: str) -> None:
         """Abort every multipart upload to ``key``, which has a UUID: no other key starts with
         it."""
+        for upload in self.uploads(key):
+            self.abort(upload["Key"], upload["UploadId"])
+
+    def uploads(self, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the unfinished multipart uploads to keys with ``prefix``, in boto3's terms."""
         pages = self.client.get_paginator("list_multipart_uploads")
-        for page in pages.paginate(Bucket=self.name, Prefix=key):
-            for entry in page.get("Uploads", ()):
-                self.abort(entry["Key"], entry["UploadId"])
+        try:
+            for page in pages.paginate(Bucket=self.name, Prefix=prefix):
+                yield from page.get("Uploads", ())
+        except ClientError as error:
+            # What rclone answers before the first one.
+            if error_code(error) != "NoSuchUpload":
+                raise
 
     def lock(self, key: str) -> threading.Lock:
         """Return the lock to hold while the object ``key`` is created; some keys share one."""
