@@ -534,6 +534,52 @@ def test_what_cannot_be_aborted_is_logged(
     assert len(moto.uploads()) == 1
 
 
+# What the bucket does not allow.
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+@pytest.mark.parametrize("code", ["AccessControlListNotSupported", "AccessDenied"])
+def test_where_the_acl_may_be_refused_the_error_names_the_setting(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, code: str, size: int
+) -> None:
+    for acl in ("public-read", ""):
+        storage = make_s3(moto, acl=acl)
+        faults = make_faults(storage)
+        for operation in ("PutObject", "CreateMultipartUpload"):
+            faults.answer(operation, 403, code)
+        with pytest.raises(StorageUnavailable, match=code) as caught:
+            store(storage, bytes(size))
+        advice = "if the bucket does not allow the ACL 'public-read', leave aws.acl empty"
+        assert (advice in str(caught.value)) is bool(acl)
+
+
+def test_another_error_has_nothing_to_do_with_the_acl(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    faults.answer("PutObject", 503, "SlowDown")
+    faults.answer("GetObject", 403, "AccessDenied")
+    for use in (lambda: store(storage), lambda: storage.read("a.txt")):
+        with pytest.raises(StorageUnavailable, match="SlowDown|AccessDenied") as caught:
+            use()
+        assert "acl" not in str(caught.value)
+
+
+@pytest.mark.more_stores
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_a_bucket_with_acls_disabled_takes_files_without_one(
+    make_s3: MakeS3, ministack: S3Server, size: int
+) -> None:
+    with pytest.raises(StorageUnavailable, match="NotSupported.* leave aws.acl empty"):
+        store(make_s3(ministack, acl="public-read"), bytes(size))
+    assert ministack.keys() == []
+    assert ministack.uploads() == []
+    for acl in ("", "private", "bucket-owner-full-control"):
+        storage = make_s3(ministack, acl=acl)
+        assert content(storage, store(storage, bytes(size))) == bytes(size)
+
+
 # Names that are to be kept.
 
 

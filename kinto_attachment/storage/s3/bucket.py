@@ -139,7 +139,24 @@ class Bucket:
         except (BotoCoreError, ClientError, Boto3Error, HTTPError) as error:
             is_final = isinstance(error, ClientError) and error_code(error) in _TOO_LARGE
             kind = FileTooLargeForStorage if is_final else StorageUnavailable
-            raise kind(f"cannot {doing} in bucket {self.name!r}: {error}") from error
+            advice = self._advice(error)
+            raise kind(f"cannot {doing} in bucket {self.name!r}: {error}{advice}") from error
+
+    def _advice(self, error: Exception) -> str:
+        """Return which option to change if ``error`` may be about the ACL.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+        """
+        if (
+            self.options.acl
+            and isinstance(error, ClientError)
+            and error.operation_name in ("PutObject", "CreateMultipartUpload")
+            and error_code(error) in ("AccessControlListNotSupported", "AccessDenied")
+        ):
+            acl = self.options.acl
+            return f"; if the bucket does not allow the ACL {acl!r}, leave aws.acl empty"
+        return ""
 
 
 def http_status(error: ClientError) -> int:
