@@ -666,6 +666,58 @@ def test_threads_keep_apart_on_a_store_without_conditional_writes(
     assert [content(storage, name) for name in names] == contents
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_store_without_conditional_writes_is_logged_once(
+    make_s3: MakeS3,
+    moto: S3Server,
+    make_faults: MakeFaults,
+    caplog: pytest.LogCaptureFixture,
+    refused: bool,
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    if refused:
+        faults.answer("PutObject", 501, "NotImplemented", when=conditional)
+    else:
+        faults.before("PutObject", lambda params: params["headers"].pop("If-None-Match", None))
+    store(storage, randomize=True)
+    store(storage, bytes(LARGE))
+    assert caplog.text == ""
+    for number in range(2, 4):
+        assert store(storage, b"%d" % number, "b.txt") == f"b{'-1' * (number - 2)}.txt"
+    assert caplog.text.count("The server of bucket 'attachments' has no conditional writes") == 1
+    assert [content(storage, name) for name in ("b.txt", "b-1.txt")] == [b"2", b"3"]
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_store_with_conditional_writes_is_asked_once_more_and_no_longer(
+    make_s3: MakeS3,
+    moto: S3Server,
+    make_faults: MakeFaults,
+    caplog: pytest.LogCaptureFixture,
+    down: bool,
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    sent: list[Any] = []
+    faults.before("PutObject", sent.append)
+    if down:
+        faults.answer("PutObject", 500, "InternalError", when=lambda _: len(sent) == 2)
+    contents = [b"%d" % number for number in range(3)]
+    names = [store(storage, each) for each in contents]
+    assert [content(storage, name) for name in names] == contents
+    assert len(sent) == 4
+    assert caplog.text == ""
+
+
+@pytest.mark.more_stores
+def test_rclone_has_no_conditional_writes(
+    make_s3: MakeS3, rclone: S3Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(make_s3(rclone))
+    assert "has no conditional writes" in caplog.text
+
+
 def test_a_name_that_is_taken_while_the_store_refuses_the_condition_is_left_alone(
     make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
 ) -> None:

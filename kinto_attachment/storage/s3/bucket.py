@@ -36,7 +36,9 @@ class Bucket:
         self.options = options
         self.name = options.bucket
         self.conditional_writes = True
-        """``False`` once the store has refused ``If-None-Match: *``."""
+        """``False`` once the store has refused ``If-None-Match: *``, or ignored it."""
+        self.conditions_checked = False
+        """Whether it is known if the store ignores it."""
         self.second_buffer = threading.Semaphore()
         """Held by the one upload that has two parts in memory."""
         self._client: Any = None

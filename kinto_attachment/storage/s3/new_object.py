@@ -7,6 +7,7 @@ carries the mark of the upload that made it.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from kinto_attachment.storage.s3.bucket import (
     is_unknown_condition,
 )
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
+
+logger = logging.getLogger(__name__)
 
 _MARK = "upload"
 
@@ -84,6 +87,7 @@ class NewObject:
             created = self.complete_if_absent(upload)
             if created:
                 undo.pop_all()
+                self._check_conditions(upload)
         return created
 
     def complete_if_absent(self, upload: MultipartUpload | PutObject) -> bool:
@@ -161,6 +165,26 @@ class NewObject:
         self.complete(upload)
         self._bucket.conditional_writes = False
         return True
+
+    def _check_conditions(self, created: MultipartUpload | PutObject) -> None:
+        """Log, once, if the store has no conditional writes."""
+        if self._bucket.conditions_checked or isinstance(created, MultipartUpload):
+            return
+        self._bucket.conditions_checked = True
+        if self._bucket.conditional_writes:
+            try:
+                # A store that ignores the condition stores the same content once more.
+                created.complete(IfNoneMatch="*")
+            except Exception:
+                # It refuses; or it is down, but the object is stored.
+                return
+            self._bucket.conditional_writes = False
+        logger.warning(
+            "The server of bucket %r has no conditional writes (If-None-Match). With "
+            "randomize = false, two processes may store two files under one name at once, and "
+            "lose one of them.",
+            self._bucket.name,
+        )
 
     def _delete_if_own(self, key: str) -> None:
         if self.own_size(key) is not None:
