@@ -385,6 +385,8 @@ def test_a_name_that_is_taken_is_an_error(record, target, copy):
         assert result.counts["files that differ"] == result.counts["files there already"] == 1
         assert target.names() == [name, other]
         assert target.stored.read(name) == content
+    # Which only looks at the size.
+    assert problems(copy("--dry-run")) == [("different", name)]
 
 
 @to_s3
