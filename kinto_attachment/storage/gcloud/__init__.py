@@ -17,6 +17,7 @@ from pyramid_storage.gcloud import GoogleCloudStorage
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnavailable, StoredFile
+from kinto_attachment.storage.gcloud import resumable as gcloud_resumable
 from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
 from kinto_attachment.storage.gcloud.new_object import SHA256, attributes_of
 from kinto_attachment.storage.gcloud.session import Object
@@ -90,13 +91,13 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
         return GCloudStagedFile(self._bucket, new, _new_name(new), self._attributes(new))
 
     def create(self, new: NewFile) -> State:
-        raise NotImplementedError
+        return gcloud_resumable.create(self._bucket, new, _new_name(new), self._attributes(new))
 
     def resume(self, state: State) -> ResumableFile:
-        raise NotImplementedError
+        return gcloud_resumable.GCloudResumableFile(self._bucket, state)
 
     def used_by(self, state: State) -> frozenset[str]:
-        raise NotImplementedError
+        return gcloud_resumable.used_by(self._bucket, state)
 
     def _attributes(self, new: NewFile) -> dict[str, str]:
         if self.uniform_bucket_level_access:
@@ -104,7 +105,7 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
         return attributes_of(new, self.acl)
 
     def _cancel(self, state: State) -> None:
-        raise NotImplementedError
+        gcloud_resumable.cancel(self._bucket, state)
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         if stop is not None and stop <= start:

@@ -73,11 +73,9 @@ class S3Storage(FileStorage, S3FileStorage):
 
     def incomplete(self) -> Iterator[IncompleteUpload]:
         with self._bucket.errors("list the unfinished uploads"):
-            pages = self.s3_client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket_name):
-                for entry in page.get("Uploads", ()):
-                    started = entry["Initiated"].astimezone(timezone.utc)
-                    yield IncompleteUpload(entry["Key"], entry["UploadId"], started)
+            for upload in self._bucket.uploads():
+                started = upload["Initiated"].astimezone(timezone.utc)
+                yield IncompleteUpload(upload["Key"], upload["UploadId"], started)
 
     def abort(self, upload: IncompleteUpload) -> None:
         with self._bucket.errors(f"abort the upload of {upload.name!r}"):
