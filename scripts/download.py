@@ -18,7 +18,8 @@ written; that one looks only at records that have changed since. To have it look
 remove ".last_sync", and use --replace. The timestamp in it stays if a file failed. Local files
 stay when their records are deleted.
 
---auth is for the server of Kinto alone: other servers that records name get no credentials.
+--auth is for the server of Kinto alone: other servers that records name get no credentials. A
+private file is asked for at Kinto, as the attachment of its record.
 
 The exit status is 0 if all the files are there, 1 if one of them failed, 2 if the command line
 makes no sense, and 130 after Ctrl-C.
@@ -35,7 +36,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from errors import Failed, Passing, Stopped, explain, refusal
@@ -186,6 +187,8 @@ class Collection:
         if capability is None:
             raise Failed("the server does not support attachments")
         self._base_url = capability.get("base_url") or ""
+        # How the names of private files begin.
+        self._private = capability.get("private")
         user = info.get("user", {})
         # Others may see other records.
         self.user = user.get("id", "")
@@ -228,8 +231,16 @@ class Collection:
             # Behind a proxy, the server may not know its own name.
             page, parameters = f"{endpoint}?{urlsplit(following).query}", None
 
-    def url_of(self, location: str) -> str:
+    def is_private(self, attachment: Attachment) -> bool:
+        """Whether the file is for those alone who may read the record."""
+        return bool(self._private) and f"/{self._private}" in f"/{attachment.location}"
+
+    def url_of(self, attachment: Attachment) -> str:
         """The URL of a file. Raises ``Failed`` if it cannot be known."""
+        location = attachment.location
+        if self.is_private(attachment):
+            # Its location may be on a server that knows no users.
+            return f"{self.url}/records/{quote(attachment.record_id)}/attachment"
         if re.match(r"https?://", location, re.IGNORECASE):
             return location
         if not self._base_url:
@@ -336,13 +347,14 @@ class Downloader:
 
     def _get(self, attachment: Attachment, part: Part) -> requests.Response:
         """Ask for the file, or for the rest of it."""
-        url = self._collection.url_of(attachment.location)
+        url = self._collection.url_of(attachment)
         # As it is stored: what the hash is of.
         headers = {"Accept-Encoding": "identity"}
         if part.size:
             headers["Range"] = f"bytes={part.size}-"
             etag = part.etag
-            if etag is not None:
+            # Of a private file it may be that of the storage that Kinto has redirected to.
+            if etag is not None and not self._collection.is_private(attachment):
                 headers["If-Range"] = etag
         return self._transfers.connections.get(url, headers)
 

@@ -74,6 +74,18 @@ class References:
         row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
         self._write_file({**row, "private": True} if is_private(name) else row)
 
+    def add_kept(self, since: Mapping[str, int]) -> int:
+        """Create the rows of files that an earlier version has kept, by their names, with the time
+        in milliseconds since 1970; not of those that have a row or that records reference. Return
+        how many."""
+        referenced = self.showing(since, scan=True)
+        missing = [name for name in sorted(since) if self._locked_file(name) is None]
+        unnamed = [name for name in missing if name not in referenced]
+        blank = dict.fromkeys(each.name for each in fields(Metadata))
+        for name in unnamed:
+            self._write_file({"name": name, **blank, "holders": [], "kept": since[name]})
+        return len(unnamed)
+
     def forget(self, name: str) -> None:
         """Delete the row of a file that no record holds."""
         self._rows.delete(FILES, name)
@@ -117,14 +129,17 @@ class References:
         if not isinstance(attachment, dict):
             return record, None
         held = None if holding is None else holding["name"]
-        names = [name for name in names_in(attachment.get("location")) if name == held]
-        name = _meant(attachment, holding, self._files(names))
-        if name is None:
-            name = self._accepted(attachment, holding)
-            # Other names can be told before there is a file.
-            if name is not None and holding is None and not self._settings.is_random(name):
-                name = None
-        return record, None if name is None else self.file(name)
+        candidates = names_in(attachment.get("location"))
+        files = self._files([name for name in candidates if name == held])
+        name = _meant(attachment, holding, files)
+        if name is not None:
+            return record, files[name]
+        name = self._accepted(attachment, holding)
+        # Without a holding, it may be plain data that was there before the file: other names than
+        # random ones can be told.
+        if name is None or (holding is None and not self._settings.is_random(name)):
+            return record, None
+        return record, self.file(name)
 
     def showing(
         self, names: Collection[str], *, scan: bool = False

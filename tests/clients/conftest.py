@@ -51,9 +51,10 @@ def pytest_runtest_makereport(
     return report
 
 
-def live_kinto(folder: Path, **settings: Any) -> LiveKinto:
-    """Start a Kinto that serves the files itself, stored in ``folder/{bucket_id}``."""
-    port = free_port()
+def live_kinto(folder: Path, port: int | None = None, **settings: Any) -> LiveKinto:
+    """Start a Kinto that serves the files itself, stored in ``folder/{bucket_id}``. Those of the
+    bucket ``drafts`` are private."""
+    port = port or free_port()
     base = {
         "kinto.includes": "kinto.plugins.default_bucket kinto_attachment",
         "kinto.multiauth.policies": "basicauth",
@@ -63,6 +64,8 @@ def live_kinto(folder: Path, **settings: Any) -> LiveKinto:
         "kinto.attachment.base_url": f"http://127.0.0.1:{port}/v1/files/",
         "kinto.attachment.folder": "{bucket_id}",
         "kinto.attachment.serve_files": "true",
+        "kinto.attachment.private.base_path": str(folder.with_name("private")),
+        "kinto.attachment.resources.drafts.private": "true",
     }
     return LiveKinto({**base, **settings}, port=port)
 
@@ -98,6 +101,15 @@ def client(server: LiveKinto) -> kinto_http.Client:
     client.create_bucket()
     client.create_collection()
     return client
+
+
+@pytest.fixture
+def drafts(client: kinto_http.Client) -> kinto_http.Client:
+    """The same in the bucket of private files, with a collection of its own."""
+    drafts = client.clone(bucket="drafts", collection=client.bucket_name)
+    drafts.create_bucket(if_not_exists=True)
+    drafts.create_collection()
+    return drafts
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import json
 
 import kinto_http
 import pytest
+import requests
 from kinto_http.exceptions import KintoException
 
-from tests.clients.conftest import USER
+from tests.clients.conftest import USER, live_kinto
+from tests.support.servers.ports import free_port
 
 pytestmark = pytest.mark.clients
 
@@ -162,3 +164,56 @@ def test_the_client_that_does_not_block(client, picture):
 
     assert asyncio.run(story())["filename"] == "a picture.png"
     assert client.get_record(id="r")["data"]["attachment"] is None
+
+
+class TestPrivateFiles:
+    """``download_attachment()`` joins the location to the server's base URL, and sends no
+    credentials but those of ``.netrc``."""
+
+    @pytest.fixture
+    def draft(self, drafts, picture):
+        drafts.add_attachment(id="r", filepath=str(picture))
+        return drafts.get_record(id="r")["data"]
+
+    @pytest.fixture
+    def netrc(self, tmp_path, monkeypatch):
+        path = tmp_path / "netrc"
+        path.write_text("machine 127.0.0.1 login alice password secret\n")
+        monkeypatch.setenv("NETRC", str(path))
+
+    def test_they_are_downloaded_with_the_password_of_netrc(self, drafts, draft, netrc, tmp_path):
+        drafts.download_attachment(draft, filepath=str(tmp_path / "downloaded"))
+
+        assert "/_private/" in draft["attachment"]["location"]
+        assert (tmp_path / "downloaded").read_bytes() == b"the first picture"
+
+    def test_without_it_they_are_refused(self, drafts, draft, tmp_path):
+        with pytest.raises(requests.HTTPError, match="401"):
+            drafts.download_attachment(draft, filepath=str(tmp_path / "downloaded"))
+
+    def test_relative_locations_are_below_the_announced_base_url(self, picture, netrc, tmp_path):
+        port = free_port()
+        relative = {
+            "kinto.attachment.base_url": "",
+            "kinto.attachment.serve_files": "false",
+            "kinto.attachment.extra.base_url": f"http://127.0.0.1:{port}/v1/attachments/",
+        }
+        with live_kinto(tmp_path / "files", port=port, **relative) as server:
+            drafts = kinto_http.Client(
+                server_url=server.url, bucket="drafts", collection="c", auth=USER
+            )
+            drafts.create_bucket()
+            drafts.create_collection()
+            drafts.add_attachment(id="r", filepath=str(picture))
+            record = drafts.get_record(id="r")["data"]
+
+            drafts.download_attachment(record, filepath=str(tmp_path / "downloaded"))
+
+        assert record["attachment"]["location"].startswith("_private/")
+        assert (tmp_path / "downloaded").read_bytes() == b"the first picture"
+
+    def test_a_link_needs_no_credentials(self, drafts, draft):
+        endpoint = f"{drafts.get_endpoint('record', id='r')}/attachment/link"
+        link, _ = drafts.session.request("post", endpoint)
+
+        assert requests.get(link["url"], timeout=30).content == b"the first picture"

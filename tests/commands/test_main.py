@@ -24,7 +24,7 @@ def help_of(*arguments, capsys):
 def test_help_names_the_commands(capsys):
     text = help_of(capsys=capsys)
 
-    for command in ("check", "gc", "rebase", "--ini"):
+    for command in ("check", "copy", "gc", "rebase", "--ini"):
         assert command in text
 
 
@@ -32,6 +32,7 @@ def test_help_names_the_commands(capsys):
     ("command", "options"),
     [
         ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json"]),
+        ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
         ("rebase", ["--from", "--to", "--write", "--json"]),
     ],
@@ -53,6 +54,7 @@ def test_every_command_explains_itself(command, options, capsys):
         ["gc", "--older-than=-1h"],
         ["rebase", "--from=x", "--to="],
         ["rebase", "--to="],
+        ["copy"],
     ],
 )
 def test_arguments_that_cannot_be_right_are_refused(arguments, capsys):
