@@ -41,6 +41,11 @@ class Files(FileStorage):
         private = {} if self.private is None else {PRIVATE_PREFIX: self.private}
         return {"": self.public, **private}
 
+    @staticmethod
+    def is_private_state(state: State) -> bool:
+        """Whether the unfinished file of ``state`` will be private."""
+        return bool(state.get(_PRIVATE))
+
     def stage(self, new: NewFile) -> StagedFile:
         if new.exact_name and is_private(new.make_name()):
             inner = new.make_name().removeprefix(PRIVATE_PREFIX)
