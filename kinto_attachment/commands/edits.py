@@ -76,7 +76,6 @@ def _apply_to_one(registry: Any, holder: Holder, edit: Edit) -> int:
 
 def _apply(registry: Any, holders: list[Holder], edit: Edit) -> int:
     request = Request.blank(f"/{registry.route_prefix}{holders[0].parent_id}/records")
-    request.method = "POST"
     # History then has plugin:kinto-attachment as the user, as with other plugins.
     request.authn_type, request.selected_userid = "plugin", "kinto-attachment"
     with prepare(request, registry):

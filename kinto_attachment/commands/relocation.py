@@ -22,7 +22,7 @@ import transaction
 from pyramid.httpexceptions import HTTPException
 
 from kinto_attachment.attachments import record as records
-from kinto_attachment.attachments.authorization import AttachmentContext
+from kinto_attachment.attachments.authorization import AttachmentContext, check_record_id
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Inspection
@@ -258,6 +258,9 @@ class _Relocation:
 
     def _edit(self, former: str, copied: str, request: Any, holder: Holder) -> bool:
         """Let one record reference the copy, unless it references another file by now."""
+        # As if the file was attached once more, so that the record and its collection are locked.
+        request.method = "POST"
+        check_record_id(request)
         try:
             context = AttachmentContext(request, locked=True)
         except UnknownCollection:
@@ -271,6 +274,7 @@ class _Relocation:
         new = records.processed(request, context, {**record, FILE: attachment})
         references.relocate(holder, former, copied, attachment)
         edits.update(request, holder, record, new)
+        request.registry.attachment_site.write_after_commit()
         return True
 
     def _discard(self, copied: str) -> None:

@@ -262,7 +262,7 @@ class TestRefused:
         execute(
             "INSERT INTO objects (id, parent_id, resource_name, data, deleted)"
             " VALUES (%s, %s, %s, %s, FALSE)",
-            *("link", "__attachments__", "__attachments__", '{"record_uri": "/buckets/b"}'),
+            *("link", "__attachments__", "attachments", '{"record_uri": "/buckets/b"}'),
         )
         try:
             result = command("withdraw", "b", "c", **private)
@@ -627,7 +627,7 @@ class TestMeanwhile:
         def update_at_last(*arguments):
             tries.append(arguments)
             if len(tries) < 4:
-                raise IntegrityError("please retry")
+                raise IntegrityError(message="please retry")
             update(*arguments)
 
         monkeypatch.setattr(edits, "update", update_at_last)
@@ -636,6 +636,39 @@ class TestMeanwhile:
 
         assert len(tries) == 4
         assert is_withdrawn(record)
+        record.inventory.check()
+
+    def test_what_does_not_pass_is_told(self, record, command, private, monkeypatch, caplog):
+        before, files = record.data, record.files()
+
+        def fail(*arguments):
+            raise IntegrityError(message="please retry")
+
+        monkeypatch.setattr(edits, "update", fail)
+
+        result = command("withdraw", "b", "c", "--write", **private)
+
+        assert result.status == 1
+        assert f"{record.uri} stays as it is: " in result.output
+        assert f"{record.uri} was not written." in caplog.text
+        assert (record.data, record.files()) == (before, files)
+
+    def test_a_copy_stays_if_the_answer_to_its_commit_was_lost(
+        self, record, command, private, monkeypatch
+    ):
+        apply = edits._apply
+
+        def apply_and_lose(*arguments):
+            if apply(*arguments):
+                raise IntegrityError(message="the connection was lost")
+            return 0
+
+        monkeypatch.setattr(edits, "_apply", apply_and_lose)
+
+        assert command(*WITHDRAW, **private).status == 0
+
+        assert is_withdrawn(record)
+        assert record.content == b"content"
         record.inventory.check()
 
     def test_resumable_uploads_stay_what_they_were(self, record, command, private, make_app):
@@ -696,6 +729,18 @@ class TestFailures:
 
         assert is_withdrawn(record)
         assert record.content == b"content"
+
+    def test_a_record_whose_id_the_plugin_refuses_is_told(self, record, command, private):
+        odd = record.other("b%0A")
+        odd.create(attachment=record.data["attachment"])
+
+        result = command(*WITHDRAW, **private)
+
+        assert result.status == 1
+        failures = [each["record"] for each in result.findings if "problem" in each]
+        assert failures == ["/buckets/b/collections/c/records/b\n"]
+        assert is_withdrawn(record)
+        assert odd.content == b"content"
 
     def test_a_store_that_refuses_is_told_and_the_rest_moves(
         self, record, command, private, monkeypatch

@@ -162,7 +162,7 @@ def test_every_module_can_be_imported(python):
     assert imported.returncode == 0, imported.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["gc"], ["rebase"]])
+@pytest.mark.parametrize("command", [[], ["check"], ["gc"], ["publish"], ["rebase"]])
 def test_the_command_explains_itself(python, programs, command):
     script = str(programs / "kinto-attachment")
     explained = subprocess.run(
