@@ -117,14 +117,17 @@ class References:
         if not isinstance(attachment, dict):
             return record, None
         held = None if holding is None else holding["name"]
-        names = [name for name in names_in(attachment.get("location")) if name == held]
-        name = _meant(attachment, holding, self._files(names))
-        if name is None:
-            name = self._accepted(attachment, holding)
-            # Other names can be told before there is a file.
-            if name is not None and holding is None and not self._settings.is_random(name):
-                name = None
-        return record, None if name is None else self.file(name)
+        candidates = names_in(attachment.get("location"))
+        files = self._files([name for name in candidates if name == held])
+        name = _meant(attachment, holding, files)
+        if name is not None:
+            return record, files[name]
+        name = self._accepted(attachment, holding)
+        # Without a holding, it may be plain data that was there before the file: other names than
+        # random ones can be told.
+        if name is None or (holding is None and not self._settings.is_random(name)):
+            return record, None
+        return record, self.file(name)
 
     def showing(
         self, names: Collection[str], *, scan: bool = False

@@ -26,6 +26,7 @@ CHUNK_SIZE = 256 * 1024
 
 OnUnreadable = Callable[[str, "StorageUnavailable"], object]
 
+_CHECK_CONTENT = b"Heartbeat of kinto-attachment."
 _DELETE_THREADS = 8
 _DELETE_BATCH = 100
 
@@ -113,6 +114,23 @@ class FileStorage(PyramidStorage):
     def abort(self, upload: IncompleteUpload) -> None:  # noqa: B027 - most storages have none
         """Remove an upload of ``incomplete()``. Does nothing if it is gone. Raises
         ``StorageUnavailable``."""
+
+    def check(self) -> None:
+        """Raise ``StorageUnavailable`` if files cannot be stored, read and deleted."""
+        staged = self.stage(NewFile("heartbeat.txt", content_type="text/plain"))
+        try:
+            staged.write(_CHECK_CONTENT)
+            name = staged.finish()
+        finally:
+            staged.discard()
+        try:
+            content = b"".join(self.read(name))
+        except FileNotFoundError as error:
+            raise StorageUnavailable(f"{name!r} is not there although it was stored") from error
+        finally:
+            self.delete(name)
+        if content != _CHECK_CONTENT:
+            raise StorageUnavailable(f"{name!r} has other bytes than were stored")
 
     def read(
         self, name: str, start: int = 0, stop: int | None = None

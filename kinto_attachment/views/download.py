@@ -14,7 +14,7 @@ from typing import Any
 from pyramid.response import Response
 
 from kinto_attachment.attachments.reading import ReadableFile
-from kinto_attachment.database.transactions import is_in_batch
+from kinto_attachment.database.transactions import is_in_batch, release
 from kinto_attachment.errors import FileInBatch, UnknownFile
 from kinto_attachment.http.conditions import Validators, byte_range
 from kinto_attachment.http.disposition import content_disposition, may_be_shown
@@ -45,6 +45,8 @@ def respond(request: Any, files: FileStorage, find: Callable[[], ReadableFile]) 
     if is_in_batch(request):
         raise FileInBatch()
     while True:
+        # A storage that is slow, or down, does not use up the connections to the database.
+        release(request)
         try:
             return _response(request, files, file, files.stat(file.name))
         except FileNotFoundError:

@@ -1,11 +1,12 @@
-"""Empty file storages for the tests: on the local disk, and on two S3 servers that are started
-once, side by side."""
+"""Empty file storages for the tests: on the local disk, on two S3 servers that are started once,
+side by side, and on one that plays Google Cloud Storage."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,14 @@ from typing import Any
 import pytest
 
 from kinto_attachment.storage import FileStorage, NewFile
+from kinto_attachment.storage.gcloud import GCloudStorage
 from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.options import S3Options
+from kinto_attachment.storage.options import GCloudOptions, S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
+from tests.support.servers.gcs import GcsServer
 from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
-from tests.support.storage_faults import Faults, Fuse, disk_fails, s3_fails
+from tests.support.storage_faults import Faults, Fuse, disk_fails, gcloud_fails, s3_fails
 
 BASE_URL = "https://files.example.org/"
 
@@ -87,6 +90,24 @@ def seaweedfs(s3_servers: dict[str, S3Server]) -> Iterator[S3Server]:
     s3_servers["seaweedfs"].empty()
 
 
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    """The server that the tests share."""
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_server: GcsServer) -> Iterator[GcsServer]:
+    """A server that plays Google Cloud Storage, with an empty bucket."""
+    yield gcs_server
+    gcs_server.reset()
+    # Else each connection that a storage keeps open is a thread here.
+    for connection in list(gcs_server._server._connections):
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.fixture(params=["moto", "seaweedfs"])
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Each S3 server in turn, with an empty bucket."""
@@ -132,7 +153,7 @@ def make_faults() -> Iterator[Callable[[S3Storage], Faults]]:
         faults.end()
 
 
-@pytest.fixture(params=["local", "moto", "seaweedfs"])
+@pytest.fixture(params=["local", "moto", "seaweedfs", "gcloud"])
 def backend(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -146,6 +167,14 @@ def backend(
 
         return Backend(
             make_local, list, lambda fuse, _: disk_fails(fuse), (str(tmp_path / "files"),)
+        )
+    if request.param == "gcloud":
+        gcs: GcsServer = request.getfixturevalue("gcs")
+        return Backend(
+            lambda **options: gcloud_storage(gcs, **options),
+            lambda: [f"{each.name}?upload_id={each.upload_id}" for each in gcs.sessions()],
+            gcloud_fails,
+            (gcs.endpoint_url, gcs.bucket),
         )
     server: S3Server = request.getfixturevalue(request.param)
     return Backend(
@@ -162,7 +191,8 @@ def storage(backend: Backend) -> FileStorage:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
+def _no_thread_is_left(gcs_server: GcsServer) -> Iterator[None]:
+    # The server's own thread is there before, and until the end.
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 2
@@ -188,6 +218,8 @@ def storage_of(*arguments: str) -> FileStorage:
     """The storage of a ``Backend`` with these arguments."""
     if len(arguments) == 1:
         return LocalStorage(arguments[0])
+    if len(arguments) == 2:
+        return GCloudStorage(GCloudOptions(arguments[1], endpoint_url=arguments[0]))
     endpoint_url, bucket, access_key, secret_key = arguments
     options = S3Options(
         bucket,
@@ -212,6 +244,14 @@ def s3_storage(
         "num_retries": 0,
     }
     return S3Storage(S3Options(**{**defaults, **options}), base_url, extensions)
+
+
+def gcloud_storage(
+    server: GcsServer, base_url: str = BASE_URL, extensions: Any = "default", **options: Any
+) -> GCloudStorage:
+    """A storage in the bucket of ``server``; ``options`` are those of ``GCloudOptions``."""
+    defaults = {"bucket": server.bucket, "endpoint_url": server.endpoint_url, "num_retries": 0}
+    return GCloudStorage(GCloudOptions(**{**defaults, **options}), base_url, extensions)
 
 
 def open_files() -> list[str]:

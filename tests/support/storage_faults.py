@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import requests
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from kinto_attachment.storage.gcloud import GCloudStorage
 from kinto_attachment.storage.s3 import S3Storage
 
 
@@ -88,8 +90,8 @@ class _Raw(io.BytesIO):
 
 
 class Fuse:
-    """Blows after so many steps of a storage: a step is a request to S3, or a call of the system
-    that changes a disk. With ``done``, the one that blows it is still done."""
+    """Blows after so many steps of a storage: a step is a request to a server, or a call of the
+    system that changes a disk. With ``done``, the one that blows it is still done."""
 
     def __init__(self, steps: int, *, done: bool, blow: Callable[[], None] = lambda: None) -> None:
         self._steps_left = steps
@@ -155,3 +157,21 @@ def s3_fails(fuse: Fuse, storage: S3Storage) -> Iterator[None]:
         yield
     finally:
         client.meta.events.unregister("before-send.s3", send)
+
+
+@contextlib.contextmanager
+def gcloud_fails(fuse: Fuse, storage: GCloudStorage) -> Iterator[None]:
+    """No request of ``storage`` reaches Google any more once the fuse has blown."""
+    session = storage._bucket.session.connect()
+    send = session.request
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        lost = fuse.loses_next
+
+        def fail() -> None:
+            raise (requests.ReadTimeout if lost else requests.ConnectTimeout)("Made up.")
+
+        return fuse.step(lambda: send(*args, **kwargs), fail)
+
+    with mock.patch.object(session, "request", guarded):
+        yield
