@@ -47,6 +47,8 @@ _THREADS = 4
 """Files copied at a time."""
 _WINDOW = 2 * _THREADS
 """Files copied before the first of them is referenced, at most."""
+_MAX_SIZE = 2**63
+"""What SQLite's integers can have."""
 
 _LEFT = {
     "shared": "{name} stays {state}: {others} records of other collections reference it",
@@ -150,7 +152,7 @@ class _Relocation:
                     sentence = f"{row['name']} stays: its row does not say whether it is private"
                     self._fail(f"{sentence}, see check", "privacy", row["name"], holder)
                     continue
-                values = (row["name"], holder.uri, row["size"] or 0)
+                values = (row["name"], holder.uri, _size(row) or 0)
                 database.execute("INSERT INTO shown VALUES (?, ?, ?)", values)
         for file in _files(database):
             self.counts["records to write"] += file.records
@@ -210,7 +212,7 @@ class _Relocation:
         files, ids = self._site.files, {**self._ids, "id": file.first.record_id}
         readable = ReadableFile.of(file.name, row, "")
         policy = UploadPolicy(self._settings, ids, files.max_size)
-        new = policy.new_file(readable.filename, readable.mimetype, row.get("size"))
+        new = policy.new_file(readable.filename, readable.mimetype, _size(row))
         inspection = Inspection(readable.filename, readable.mimetype, None)
         with closing(files.read(file.name)) as chunks:
             staged = files.stage(new)
@@ -228,12 +230,13 @@ class _Relocation:
 
     def _change(self, file: _File, copied: str, database: sqlite3.Connection) -> None:
         """Let the records of the file reference its copy; delete that if none does."""
-        written = 0
+        written = refused = 0
         holders = _holders(database, file.name)
         edit = partial(self._edit, file.name, copied)
         while batch := list(islice(holders, edits.BATCH)):
             some, failed = edits.apply(self._site.registry, batch, edit)
             written += some
+            refused += len(failed)
             for holder, error in failed.items():
                 reason = _reason(error)
                 self._fail(f"{holder.uri} stays as it is: {reason}", "record", file.name, holder)
@@ -255,6 +258,10 @@ class _Relocation:
             left = "kept"
             self.counts["files kept"] += 1
         self._report_file(replace(file, records=written), copied, left, others)
+        if len(row["holders"]) - others > refused:
+            # Written meanwhile, or earlier without an event: the last look has found them.
+            sentence = f"{file.name}: other records of the collection reference it, run this again"
+            self._fail(sentence, "again", file.name, Holder.at(row["holders"][0]))
 
     def _edit(self, former: str, copied: str, request: Any, holder: Holder) -> bool:
         """Let one record reference the copy, unless it references another file by now."""
@@ -329,6 +336,13 @@ def _files(database: sqlite3.Connection) -> Iterator[_File]:
 def _holders(database: sqlite3.Connection, name: str) -> Iterator[Holder]:
     for (uri,) in database.execute("SELECT uri FROM shown WHERE name = ? ORDER BY uri", [name]):
         yield Holder.at(uri)
+
+
+def _size(row: Row) -> int | None:
+    """Return the size in bytes, ``None`` if it is not known: in earlier versions, anybody wrote
+    it."""
+    size = row.get("size")
+    return size if type(size) is int and 0 <= size < _MAX_SIZE else None
 
 
 def _reason(error: Exception) -> str:

@@ -21,6 +21,13 @@ BASE = "https://files.example.org/"
 WITHDRAW = ("withdraw", "b", "c", "--write", "--json")
 PUBLISH = ("publish", "b", "c", "--write", "--json")
 
+SILENT_COPY = """
+UPDATE objects AS it SET data = it.data || jsonb_build_object(
+    'attachment', (SELECT data->'attachment' FROM objects
+                    WHERE id = 'r' AND resource_name = 'record'))
+ WHERE id = 'other' AND resource_name = 'record'
+"""
+
 both = pytest.mark.parametrize("where", ["local", "s3"])
 
 
@@ -334,14 +341,7 @@ class TestOtherRecords:
         """The rows do not name it, and the file must not go."""
         other = record.other()
         other.create(title="silent")
-        execute(
-            """
-            UPDATE objects AS it SET data = it.data || jsonb_build_object(
-                'attachment', (SELECT data->'attachment' FROM objects
-                                WHERE id = 'r' AND resource_name = 'record'))
-             WHERE id = 'other' AND resource_name = 'record'
-            """
-        )
+        execute(SILENT_COPY)
 
         result = command(*WITHDRAW, **private)
 
@@ -355,20 +355,48 @@ class TestOtherRecords:
     ):
         other = record.other()
         other.attach(b"other")
-        execute(
-            """
-            UPDATE objects AS it SET data = it.data || jsonb_build_object(
-                'attachment', (SELECT data->'attachment' FROM objects
-                                WHERE id = 'r' AND resource_name = 'record'))
-             WHERE id = 'other' AND resource_name = 'record'
-            """
-        )
+        execute(SILENT_COPY)
 
         command(*WITHDRAW, **private)
 
         assert is_withdrawn(other)
         assert record.files() == [name_of(record)]
         record.inventory.check()
+
+    def test_a_silent_copy_of_a_name_that_is_not_random_is_moved_by_the_next_run(
+        self, make_record, command, public, private, execute
+    ):
+        """Without a row it may be plain data; once the file should go, the records are asked."""
+        names = {"randomize": "false"}
+        record = make_record(attachment={**public["attachment"], **names})
+        record.attach(b"content", "plan.txt")
+        other = record.other()
+        other.create(title="silent")
+        execute(SILENT_COPY)
+        settings = {"attachment": {**private["attachment"], **names}}
+
+        result = command(*WITHDRAW, **settings)
+
+        assert result.status == 1
+        assert [each["record"] for each in result.findings if "problem" in each] == [other.uri]
+        assert other.content == b"content"
+
+        assert command(*WITHDRAW, **settings).status == 0
+        assert is_withdrawn(other)
+        record.inventory.check()
+
+    @pytest.mark.parametrize("size", ['"large"', "-1", "1e30", "true", "100000000000000000000000"])
+    def test_a_size_that_is_none(self, record, command, private, execute, size):
+        execute(
+            "UPDATE objects SET data = jsonb_set(data, '{size}', %s) WHERE resource_name = %s",
+            *(size, FILES),
+        )
+
+        result = command("withdraw", "b", "c", "--json", **private)
+        assert (result.status, result.counts["bytes to move"]) == (0, 0)
+
+        result = command(*WITHDRAW, **private)
+        assert (result.status, result.counts["failures"]) == (1, 1)
 
     def test_metadata_of_an_earlier_version_stays(self, record, command, private, execute):
         """A file row may have more than files have now, and a record metadata of its own."""
