@@ -74,6 +74,18 @@ class References:
         row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
         self._write_file({**row, "private": True} if is_private(name) else row)
 
+    def add_kept(self, since: Mapping[str, int]) -> int:
+        """Create the rows of files that an earlier version has kept, by their names, with the time
+        in milliseconds since 1970; not of those that have a row or that records reference. Return
+        how many."""
+        referenced = self.showing(since, scan=True)
+        missing = [name for name in sorted(since) if self._locked_file(name) is None]
+        unnamed = [name for name in missing if name not in referenced]
+        blank = dict.fromkeys(each.name for each in fields(Metadata))
+        for name in unnamed:
+            self._write_file({"name": name, **blank, "holders": [], "kept": since[name]})
+        return len(unnamed)
+
     def forget(self, name: str) -> None:
         """Delete the row of a file that no record holds."""
         self._rows.delete(FILES, name)

@@ -21,7 +21,6 @@ from kinto_attachment.storage.media_types import media_type
 
 # The headers and boundaries of a form around the file, and small fields.
 _FORM_OVERHEAD = 64 * 1024
-_PRIVATE_CACHE = "private, no-cache"
 # What the common file systems allow.
 _MAX_FOLDER_BYTES = 255
 
@@ -93,7 +92,7 @@ class UploadPolicy:
             randomize=randomize,
             random_name=stem if randomize else NewFile.random_name,
             content_type=mimetype,
-            cache_control=_PRIVATE_CACHE if private else self._settings.cache_control,
+            cache_control=self._settings.cache_control,
             private=private,
             size=size,
         )

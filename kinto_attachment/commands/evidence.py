@@ -30,7 +30,13 @@ def check_settings(site: Site) -> None:
             f"{pending} attachments of an earlier version of kinto-attachment have not been taken"
             " over: run kinto migrate first."
         )
-    base_path = _base_path(site.settings)
+    check_base_path(site.settings)
+
+
+def check_base_path(settings: Settings) -> None:
+    """Refuse a relative path. Raises ``Refused``."""
+    options = settings.storage
+    base_path = options.base_path if isinstance(options, LocalOptions) else None
     if base_path is not None and not Path(base_path).is_absolute():
         raise Refused(
             f"kinto.attachment.base_path is relative ({base_path}): the folder depends on where a"
@@ -77,8 +83,3 @@ def doubt(selection: Selection, inventory: Inventory) -> str | None:
         f"the database knows nothing of {strays} of {own} files. Look at some of them, and at"
         " kinto.storage_url in the ini file. If no record needs them: --allow-many."
     )
-
-
-def _base_path(settings: Settings) -> str | None:
-    options = settings.storage
-    return options.base_path if isinstance(options, LocalOptions) else None

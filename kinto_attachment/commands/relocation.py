@@ -172,7 +172,7 @@ class _Relocation:
         """Move the files, and report it."""
         self.counts |= {"records written": 0, "files moved": 0, "bytes moved": 0}
         self.counts |= {"files left for other collections": 0, "files kept": 0}
-        files = iter(progress(_files(database), "files"))
+        files = iter(progress(_files(database), "files", self.counts["files to move"]))
         with ThreadPoolExecutor(_THREADS, "kinto-attachment-copy") as threads:
             while window := list(islice(files, _WINDOW)):
                 for file, copied in zip(window, threads.map(self._copy, window), strict=True):
@@ -213,6 +213,7 @@ class _Relocation:
         readable = ReadableFile.of(file.name, row, "")
         policy = UploadPolicy(self._settings, ids, files.max_size)
         new = policy.new_file(readable.filename, readable.mimetype, _size(row))
+        new = replace(new, sha256=readable.hash)
         inspection = Inspection(readable.filename, readable.mimetype, None)
         with closing(files.read(file.name)) as chunks:
             staged = files.stage(new)

@@ -24,7 +24,7 @@ def help_of(*arguments, capsys):
 def test_help_names_the_commands(capsys):
     text = help_of(capsys=capsys)
 
-    for command in ("check", "gc", "publish", "rebase", "withdraw", "--ini"):
+    for command in ("check", "copy", "gc", "publish", "rebase", "withdraw", "--ini"):
         assert command in text
 
 
@@ -32,6 +32,7 @@ def test_help_names_the_commands(capsys):
     ("command", "options"),
     [
         ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json"]),
+        ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
         ("publish", ["BUCKET", "COLLECTION", "--write", "--json"]),
         ("rebase", ["--from", "--to", "--write", "--json"]),
@@ -56,6 +57,7 @@ def test_every_command_explains_itself(command, options, capsys):
         ["rebase", "--from=x", "--to="],
         ["rebase", "--to="],
         ["withdraw", "b"],
+        ["copy"],
     ],
 )
 def test_arguments_that_cannot_be_right_are_refused(arguments, capsys):

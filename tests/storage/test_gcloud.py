@@ -473,6 +473,20 @@ def test_processes_that_create_a_bucket_at_once_share_it(gcs: GcsServer) -> None
     assert stored == gcs.keys() == ["a-1.txt", "a-2.txt", "a-3.txt", "a.txt"]
 
 
+def test_a_bucket_that_another_thread_creates_meanwhile_is_used(gcs: GcsServer) -> None:
+    gcs.drop_bucket()
+    storage = gcloud_storage(gcs, auto_create_bucket=True, project="mine")
+
+    def too_early(exchange: Exchange) -> None:
+        answer = gcs.answer_to(exchange)
+        store(storage, name="b.txt")
+        exchange.send(answer)
+
+    gcs.fail("insert", too_early, times=1)
+    assert store(storage) == "a.txt"
+    assert gcs.keys() == ["a.txt", "b.txt"]
+
+
 def test_a_bucket_that_cannot_be_created_is_told(gcs: GcsServer) -> None:
     gcs.drop_bucket()
     storage = gcloud_storage(gcs, auto_create_bucket=True)
@@ -641,6 +655,14 @@ def test_a_file_that_others_stored_is_seen(gcs: GcsServer, storage: GCloudStorag
     assert content(storage, "old/file.txt") == b"old"
     assert storage.delete("old/file.txt") is True
     assert storage.delete("old/file.txt") is False
+
+
+def test_an_object_that_was_stored_without_a_type_has_none(
+    gcs: GcsServer, storage: GCloudStorage
+) -> None:
+    name = store(storage)
+    del gcs.objects()[name].properties["contentType"]
+    assert storage.stat(name).content_type is None
 
 
 def test_the_time_of_a_file_is_not_that_of_its_metadata(
@@ -1000,6 +1022,19 @@ def test_a_server_that_says_it_has_what_was_never_sent_is_not_believed(
     gcs.fail("chunk", answer, times=1)
     with pytest.raises(StorageUnavailable, match="has kept"):
         store(storage, bytes(LARGE), randomize=True)
+    assert (gcs.keys(), gcs.sessions()) == ([], [])
+
+
+def test_a_server_that_ends_an_upload_too_early_is_told(
+    gcs: GcsServer, storage: GCloudStorage
+) -> None:
+    def done(exchange: Exchange) -> None:
+        exchange.read()
+        exchange.answer(200, {}, b"{}")
+
+    gcs.fail("chunk", done, times=1)
+    with pytest.raises(StorageUnavailable, match="is finished before its last byte was sent"):
+        store(storage, bytes(LARGE))
     assert (gcs.keys(), gcs.sessions()) == ([], [])
 
 

@@ -17,8 +17,9 @@ from pyramid_storage.gcloud import GoogleCloudStorage
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnavailable, StoredFile
+from kinto_attachment.storage.gcloud import resumable as gcloud_resumable
 from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
-from kinto_attachment.storage.gcloud.new_object import attributes_of
+from kinto_attachment.storage.gcloud.new_object import SHA256, attributes_of
 from kinto_attachment.storage.gcloud.session import Object
 from kinto_attachment.storage.gcloud.staged import GCloudStagedFile
 from kinto_attachment.storage.options import GCloudOptions
@@ -84,21 +85,19 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
             )
 
     def refuses(self, name: str) -> str | None:
-        """Return why no file here can have this name, valid as it is (see ``names.is_valid``):
-        what is said of the name, after "it". ``None`` if one can."""
         return _refusal(name)
 
     def stage(self, new: NewFile) -> StagedFile:
         return GCloudStagedFile(self._bucket, new, _new_name(new), self._attributes(new))
 
     def create(self, new: NewFile) -> State:
-        raise NotImplementedError
+        return gcloud_resumable.create(self._bucket, new, _new_name(new), self._attributes(new))
 
     def resume(self, state: State) -> ResumableFile:
-        raise NotImplementedError
+        return gcloud_resumable.GCloudResumableFile(self._bucket, state)
 
     def used_by(self, state: State) -> frozenset[str]:
-        raise NotImplementedError
+        return gcloud_resumable.used_by(self._bucket, state)
 
     def _attributes(self, new: NewFile) -> dict[str, str]:
         if self.uniform_bucket_level_access:
@@ -106,7 +105,7 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
         return attributes_of(new, self.acl)
 
     def _cancel(self, state: State) -> None:
-        raise NotImplementedError
+        gcloud_resumable.cancel(self._bucket, state)
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         if stop is not None and stop <= start:
@@ -123,7 +122,11 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
             found = self._bucket.get(name)
         if found is None:
             raise names.no_such_file(name)
-        return _describe(found)
+        return replace(
+            _describe(found),
+            content_type=found.get("contentType"),
+            sha256=found.get("metadata", {}).get(SHA256),
+        )
 
     def list(
         self, on_unreadable: OnUnreadable | None = None, prefix: str = ""

@@ -217,10 +217,12 @@ class Bucket:
     def _in_bucket(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request of which a 404 means that there is no bucket; create it if that is
         wanted."""
+        # Asked before: another thread may create the bucket until the answer comes.
+        may_create = self._may_create
         try:
             return self.session.request(method, path, **arguments)
         except ApiError as error:
-            if error.status != 404 or not self._may_create:
+            if error.status != 404 or not may_create:
                 raise
         with self._create_lock:
             if self._may_create:

@@ -18,6 +18,8 @@ from kinto_attachment.storage.gcloud.session import ApiError, GoogleError, Objec
 from kinto_attachment.storage.gcloud.upload import Upload
 
 _MARK = "upload"
+SHA256 = "sha256"
+"""The name of the metadata that has ``NewFile.sha256``."""
 
 
 def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
@@ -37,11 +39,15 @@ class NewObject:
     What is created is compared with the CRC32C and the size in bytes of what was sent.
     """
 
-    def __init__(self, bucket: Bucket, attributes: Mapping[str, Any], mark: str) -> None:
-        """``attributes`` are those of ``attributes_of()``; ``mark`` is the id of the upload."""
+    def __init__(
+        self, bucket: Bucket, attributes: Mapping[str, Any], mark: str, sha256: str | None = None
+    ) -> None:
+        """``attributes`` are those of ``attributes_of()``; ``mark`` is the id of the upload;
+        ``sha256`` is that of the content, if it is known."""
         self._bucket = bucket
         self._mark = mark
-        self._attributes = {**attributes, "metadata": {_MARK: mark}}
+        metadata = {_MARK: mark} | ({SHA256: sha256} if sha256 else {})
+        self._attributes = {**attributes, "metadata": metadata}
         # Nobody else may read what has not got its name yet. Without ACLs, the bucket decides.
         self._hidden_attributes = dict(self._attributes)
         if "predefinedAcl" in attributes:

@@ -36,7 +36,7 @@ class GCloudStagedFile(StagedFile):
         self._new = new
         self._name = name
         self._keep_name = not new.is_random
-        self._object = NewObject(bucket, attributes, uuid4().hex)
+        self._object = NewObject(bucket, attributes, uuid4().hex, new.sha256)
         self._buffer = Buffer(CHUNK_SIZE)
         self._upload: Upload | None = None
         self._crc32c = 0
