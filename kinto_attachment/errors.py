@@ -42,6 +42,13 @@ class HTTPChecksumMismatch(HTTPClientError):
     title = "Checksum Mismatch"
 
 
+class HTTPLinkForbidden(HTTPClientError):
+    """A 403 that Kinto makes no 401 of for anonymous users: credentials would not help."""
+
+    code = 403
+    title = "Forbidden"
+
+
 class Refusal(Exception):
     """Why a request is refused; each subclass is a row of the table.
 
@@ -163,6 +170,13 @@ class FileInBatch(Refusal):
     """A batch shows bodies as JSON, and keeps them in memory."""
 
     sentence = "Files cannot be part of a batch: send a request of its own."
+
+
+class InvalidLink(Refusal):
+    """The link is wrong, has expired, or its file is gone. The answer does not say which."""
+
+    status, errno = HTTPLinkForbidden, ERRORS.FORBIDDEN
+    sentence = "This link is not valid, or not any more."
 
 
 class FileModified(Refusal):

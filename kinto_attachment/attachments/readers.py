@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from kinto.authorization import _inherited_permissions
 from kinto.core.events import ACTIONS
 from kinto.core.utils import prefixed_principals
+from pyramid.authorization import Everyone
 from pyramid.settings import aslist
 
 from kinto_attachment.attachments.holder import Holder
@@ -28,6 +29,14 @@ class Readers:
 
     def __init__(self, request: Any) -> None:
         self._request = outermost(request)
+
+    def identify(self) -> Any:
+        """Return the user's id, ``None`` for an anonymous one.
+
+        To be called before anything is looked up. Whatever the answer, the user is known to
+        Kinto's log from now on, and a request of a user who does not exist is answered alike.
+        """
+        return self._request.authenticated_userid
 
     def may_read(self, holders: Iterable[Holder]) -> bool:
         """Whether the user may read one of these records."""
@@ -53,22 +62,29 @@ class Readers:
         )
 
     def _has_one_of(self, uris: Iterable[str]) -> bool:
-        # Whatever the answer, the user is known to Kinto's log from now on, and a request of
-        # a user who does not exist is answered alike.
-        self._request.authenticated_userid  # noqa: B018
-        principals = prefixed_principals(self._request)
-        if not principals or self._may_read_all(principals):
-            return bool(principals)
-        check = self._request.registry.permission.check_permission
-        return any(check(principals, pairs) for pairs in _pages(_granting(uris)))
+        self.identify()
+        return _may_one(self._request.registry, prefixed_principals(self._request), uris)
 
-    def _may_read_all(self, principals: Sequence[str]) -> bool:
-        """Whether the settings let the user read every record."""
-        settings = self._request.registry.settings
-        return any(
-            not set(principals).isdisjoint(aslist(settings.get(f"record_{each}_principals", "")))
-            for each in ("read", "write")
-        )
+
+def everybody_may_read(registry: Any, holders: Iterable[Holder]) -> bool:
+    """Whether users without credentials may read one of these records."""
+    return _may_one(registry, [Everyone], (_uri(each) for each in holders))
+
+
+def _may_one(registry: Any, principals: Sequence[str], uris: Iterable[str]) -> bool:
+    """Whether the principals may read one of the objects."""
+    if not principals or _may_read_all(registry.settings, principals):
+        return bool(principals)
+    check = registry.permission.check_permission
+    return any(check(principals, pairs) for pairs in _pages(_granting(uris)))
+
+
+def _may_read_all(settings: Mapping[str, Any], principals: Sequence[str]) -> bool:
+    """Whether the settings let the user read every record."""
+    return any(
+        not set(principals).isdisjoint(aslist(settings.get(f"record_{each}_principals", "")))
+        for each in ("read", "write")
+    )
 
 
 def _is_about(holder: Holder, change: dict[str, Any]) -> bool:

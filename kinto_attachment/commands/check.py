@@ -2,7 +2,8 @@
 
 Every record that holds a file: is the file stored, with that size (and SHA-256, with --hash)?
 Every row of the plugin: do its records hold the file? Every stored file that the plugin has named:
-does a record reference it? Files and records are only read.
+does a record reference it? Does anybody get a private file, of which one is asked for without
+credentials? Files and records are only read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from operator import itemgetter
 from typing import Any
 
 from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.commands.anonymous import READABLE, ask_anonymously
 from kinto_attachment.commands.inventory import FOREIGN, KEPT, Inventory
 from kinto_attachment.commands.notes import tell_of_folders, tell_of_unknown_bases
 from kinto_attachment.commands.options import add_file_options
@@ -66,7 +68,9 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         counts["files unreferenced"] = orphans
         counts["rows that differ"] = _add(report, _mismatches(inventory))
         counts["files with doubtful privacy"] = _add(report, _doubtful(site, inventory))
+        counts["private files for anybody"] = _add_readable(report, site, inventory)
         wrong = counts["files missing"] + counts["files that differ"] + orphans
+        wrong += counts["private files for anybody"]
         wrong += counts["files with doubtful privacy"]
         if options.repair:
             counts["rows repaired"] = _repair(site, inventory)
@@ -82,6 +86,16 @@ def _add(report: Report, findings: Iterable[Finding]) -> int:
     for sentence, fields in findings:
         report.finding(sentence, **fields)
         count += 1
+    return count
+
+
+def _add_readable(report: Report, site: Site, inventory: Inventory) -> int:
+    """Ask for a private file without credentials; return at how many URLs there is one. That a
+    URL could not be asked is told, and is no failure."""
+    count = 0
+    for sentence, fields in ask_anonymously(site, inventory):
+        report.finding(sentence, **fields)
+        count += fields["problem"] == READABLE
     return count
 
 

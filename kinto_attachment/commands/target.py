@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import os
 from dataclasses import dataclass
 
@@ -60,9 +61,8 @@ def open_target(ini: str, source: Settings) -> Target:
     try:
         settings = _read(ini)
         check_base_path(settings)
-        for one in filter(None, (source.storage, source.private_storage)):
-            for other in filter(None, (settings.storage, settings.private_storage)):
-                _check_place(one, other)
+        for one, other in itertools.product(_places(source), _places(settings)):
+            _check_place(one, other)
         files = open_files(settings.storage, settings.private_storage, settings.base_url)
         return Target(settings, files)
     except (ConfigurationError, ImportError, LookupError, Refused, ValueError) as error:
@@ -77,6 +77,11 @@ def _read(ini: str) -> Settings:
     config = Configurator(settings=settings)
     load_default_settings(config, {})
     return Settings.from_kinto(config.get_settings())
+
+
+def _places(settings: Settings) -> list[StorageOptions]:
+    private = settings.private_storage
+    return [settings.storage] if private is None else [settings.storage, private]
 
 
 def _check_place(source: StorageOptions, target: StorageOptions) -> None:

@@ -41,10 +41,14 @@ def describe_by_name(service: Any) -> None:
     # Without the regular expression of its route, which OpenAPI does not know.
     service.path = re.sub(r":[^}]*", "", service.path)
     for _, _, arguments in service.definitions:
-        responses = arguments.get("response_schemas", {})
-        arguments["response_schemas"] = {
-            status: response for status, response in responses.items() if status not in _REFUSED
-        }
+        if "response_schemas" in arguments:
+            arguments["response_schemas"] = {**arguments["response_schemas"], **_REFUSED_BY_NAME}
+
+
+def describe_link(service: Any) -> None:
+    """Describe the endpoint of links; see ``describe()``."""
+    for _, _, arguments in service.definitions:
+        arguments.update(_LINK)
 
 
 class _File(colander.String):
@@ -194,7 +198,11 @@ ERRORS = {
     "412": described_error("The record is not as `If-Match` or `If-None-Match` wants it."),
     "503": described_error("The storage is not available, retry later."),
 }
-_REFUSED = ("401", "403")
+_REFUSED_BY_NAME = {
+    "401": described_error("The user is not known, and the file is private or does not exist."),
+    "403": described_error("The link is not valid, or not any more."),
+    "404": described_error("There is no such file, or the user is not allowed to read it."),
+}
 _DESCRIPTIONS: dict[str, dict[str, Any]] = {
     # And HEAD, which Kinto leaves out.
     "GET": {
@@ -204,6 +212,10 @@ _DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "response_schemas": {
             "200": _file("The file."),
             "206": _file("The part of the file that `Range` asks for.", _CONTENT_RANGE),
+            "302": _response(
+                "The file is at the storage.",
+                _optional("Location", "A URL that is valid for some time."),
+            ),
             "304": _response("The client has the file already.", *_VALIDATORS),
             **{status: ERRORS[status] for status in ("400", "401", "503")},
             "403": described_error("The user is not allowed to read the record."),
@@ -228,5 +240,42 @@ _DESCRIPTIONS: dict[str, dict[str, Any]] = {
             "204": _Detached(description="The record has no attachment any more."),
             **ERRORS,
         },
+    },
+}
+
+
+class _LinkOptions(colander.MappingSchema):
+    expires_in = colander.SchemaNode(
+        colander.Integer(),
+        missing=colander.drop,
+        description="For how many seconds: at most, and by default, as long as the settings say.",
+    )
+    download = colander.SchemaNode(
+        colander.Boolean(), missing=colander.drop, description="Whether browsers save the file."
+    )
+
+
+class _LinkSchema(colander.MappingSchema):
+    body = _LinkOptions(missing=colander.drop)
+
+
+class LinkSchema(colander.MappingSchema):
+    url = colander.SchemaNode(colander.String(), description="The link.")
+    expires = colander.SchemaNode(
+        colander.Integer(), description="When it ceases to be valid, in seconds since 1970."
+    )
+
+
+class _Linked(colander.MappingSchema):
+    body = LinkSchema()
+
+
+_LINK = {
+    "schema": _LinkSchema,
+    "response_schemas": {
+        "201": _Linked(description="The link is made."),
+        **{status: ERRORS[status] for status in ("400", "401", "405", "503")},
+        "403": described_error("The user is not allowed to read the record."),
+        "404": described_error("There is no such record, or it has no attachment."),
     },
 }

@@ -52,7 +52,8 @@ class CollectionSettings:
 class DownloadSettings:
     """How files are sent to those who may read them.
 
-    ``secrets`` are keys for links: the first one signs, each is accepted.
+    ``secrets`` are keys for links: the first one signs, each is accepted. Without one, there are
+    no links.
     """
 
     mode: str
@@ -243,10 +244,9 @@ def _download(
             "kinto.attachment.download.mode = accel needs kinto.attachment.base_path, and "
             "kinto.attachment.download.accel_prefix, the path of nginx's internal location."
         )
-    secrets = (
-        values["download.secret"] or settings.get("userid_hmac_secret"),
-        values["download.former_secret"],
-    )
+    secret = values["download.secret"] or settings.get("userid_hmac_secret")
+    # The former one never signs.
+    secrets = (secret, values["download.former_secret"] if secret else None)
     return DownloadSettings(
         mode,
         values["download.link_expires"],

@@ -171,6 +171,30 @@ class FileStorage(PyramidStorage):
     def stat(self, name: str) -> StoredFile:
         """Describe the file. Raises ``FileNotFoundError``, ``StorageUnavailable``."""
 
+    def presigned_url(
+        self,
+        name: str,
+        expires_in: int,
+        content_type: str,
+        disposition: str,
+        cache_control: str,
+    ) -> str | None:
+        """Return a URL of the provider's that serves the file to whoever has it, for
+        ``expires_in`` seconds, with these values of ``Content-Type``, ``Content-Disposition`` and
+        ``Cache-Control``; ``None`` if the storage has no such URLs.
+
+        Does not look whether the file is there. Raises ``StorageUnavailable``, and
+        ``FileNotFoundError`` for what is no name of a file.
+        """
+        return None
+
+    def plain_url(self, name: str) -> str | None:
+        """Return the file's URL at the provider, without credentials; ``None`` if it has none.
+
+        Raises what ``presigned_url()`` raises.
+        """
+        return None
+
     def exists(self, name: str) -> bool:
         """Whether the file is there. Raises ``StorageUnavailable``."""
         try:

@@ -120,6 +120,21 @@ class Files(FileStorage):
         store, inner = self._find(name)
         return replace(store.stat(inner), name=name)
 
+    def presigned_url(
+        self,
+        name: str,
+        expires_in: int,
+        content_type: str,
+        disposition: str,
+        cache_control: str,
+    ) -> str | None:
+        store, inner = self._find(name)
+        return store.presigned_url(inner, expires_in, content_type, disposition, cache_control)
+
+    def plain_url(self, name: str) -> str | None:
+        store, inner = self._find(name)
+        return store.plain_url(inner)
+
     def list(
         self, on_unreadable: OnUnreadable | None = None, prefix: str = ""
     ) -> Iterator[StoredFile]:

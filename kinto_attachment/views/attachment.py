@@ -17,6 +17,7 @@ from kinto_attachment.attachments.authorization import (
     valid_context,
 )
 from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.readers import Readers
 from kinto_attachment.attachments.reading import ReadableFiles
 from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy
 from kinto_attachment.database.transactions import release
@@ -44,7 +45,7 @@ def register(config: Any) -> None:
         name="attachment",
         path=PATH,
         description="Read the file of a record, attach one, or detach it",
-        factory=answered()(attachment_context),
+        factory=_context,
     )
     arguments = {"permission": DYNAMIC, "cors_headers": _CORS_HEADERS, "tags": ["Attachments"]}
     reading = {**arguments, "cors_headers": download.EXPOSED_HEADERS}
@@ -59,12 +60,20 @@ def register(config: Any) -> None:
 
 
 @answered()
+def _context(request: Any) -> Any:
+    download.without_challenge(request)
+    return attachment_context(request)
+
+
+@answered()
 def get_attachment(request: Any) -> Response:
     """Answer with the file of the record."""
     check_parent_ids(request)
     check_record_id(request)
     registry, files = request.registry, request.registry.attachment_files
-    readable = ReadableFiles(registry.storage, registry.attachment_settings, files)
+    readable = ReadableFiles(
+        registry.storage, registry.attachment_settings, files, Readers(request)
+    )
     holder = Holder.of(request.matchdict)
     return download.respond(request, files, lambda: readable.attached_to(holder))
 

@@ -56,6 +56,7 @@ def register(config: Any) -> None:
     )
     for methods, path in (
         (("GET", "HEAD"), f"{attachment}$"),
+        ("POST", f"{attachment}/link$"),
         (("HEAD", "PATCH", "DELETE", "POST"), f"{attachment}/uploads/{segment}$"),
     ):
         config.add_view(
@@ -81,7 +82,7 @@ def default_bucket_attachment(request: Any) -> Any:
 
 
 def default_bucket_other(request: Any) -> Any:
-    """Hand on a request that creates nothing: a download, or one on a resumable upload."""
+    """Hand on a request that creates nothing: a download, a link, or one on a resumable upload."""
     return request.invoke_subrequest(_in_own_bucket(request))
 
 

@@ -1,24 +1,27 @@
 """A stored file as a response, for whoever may read it: conditions, ranges and headers.
 
-Conditions and ranges are decided here: WebOb decides after Kinto has logged and measured the
-response, and raises on dates and numbers that are too large. The bytes go out after the
-transaction has ended.
+Kinto sends the bytes (``stream``), has the client fetch them from the storage (``redirect``), or
+nginx from the disk (``accel``). Conditions and ranges are decided here: WebOb decides after Kinto
+has logged and measured the response, and raises on dates and numbers that are too large. The bytes
+go out after the transaction has ended.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 from pyramid.response import Response
 
 from kinto_attachment.attachments.reading import ReadableFile
-from kinto_attachment.database.transactions import is_in_batch, release
+from kinto_attachment.database.transactions import is_in_batch, outermost, release
 from kinto_attachment.errors import FileInBatch, UnknownFile
 from kinto_attachment.http.conditions import Validators, byte_range
 from kinto_attachment.http.disposition import content_disposition, may_be_shown
 from kinto_attachment.storage import FileStorage, StoredFile
+from kinto_attachment.storage.names import PRIVATE_PREFIX
 
 EXPOSED_HEADERS = (
     "Accept-Ranges",
@@ -30,6 +33,17 @@ EXPOSED_HEADERS = (
 )
 """The headers that CORS lets scripts read, beside Kinto's own."""
 
+# Conditions that another server would compare with an ETag of its own.
+_ANSWERED_HERE = {
+    "redirect": ("If-Match", "If-Unmodified-Since", "If-Range"),
+    "accel": ("If-Match", "If-Unmodified-Since"),
+}
+# For a CDN that is told to keep the rest, too: https://www.rfc-editor.org/rfc/rfc9213
+_NOT_SHARED = {
+    "Vary": "Authorization",
+    "CDN-Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
 # Anybody may have uploaded the file: a browser runs no script of it, and gives it an origin of its
 # own. https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
 _POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
@@ -57,6 +71,22 @@ def respond(request: Any, files: FileStorage, find: Callable[[], ReadableFile]) 
             file = now
 
 
+def without_challenge(request: Any) -> None:
+    """Let a 401 have no ``WWW-Authenticate`` where the browser does not open the file itself: for
+    an image in a page it would ask for a password.
+
+    https://www.w3.org/TR/fetch-metadata/#sec-fetch-mode-header
+    """
+    reads = request.method in ("GET", "HEAD")
+    if reads and request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+        outermost(request).add_response_callback(_drop_challenge)
+
+
+def _drop_challenge(request: Any, response: Any) -> None:
+    if "WWW-Authenticate" in response.headers:
+        del response.headers["WWW-Authenticate"]
+
+
 def _response(
     request: Any, files: FileStorage, file: ReadableFile, stored: StoredFile
 ) -> Response:
@@ -64,6 +94,12 @@ def _response(
     validators = Validators(file.hash, stored.modified)
     if not validators.check(headers):
         return _with_headers(_FileResponse(status=304), file, stored)
+    # Kinto has refused a query that is no UTF-8.
+    inline = may_be_shown(file.mimetype) and not file.save and "download" not in request.GET
+    disposition = content_disposition(file.filename, inline=inline)
+    elsewhere = _sent_by_another(request, files, file, stored, disposition)
+    if elsewhere is not None:
+        return elsewhere
     part = None
     # Ranges are defined for GET only (RFC 9110, section 14.2).
     if request.method == "GET" and validators.allow_range(headers.get("If-Range")):
@@ -71,9 +107,7 @@ def _response(
     start, stop = part or (0, stored.size)
     response = _with_headers(_FileResponse(status=206 if part else 200), file, stored)
     response.headers["Content-Type"] = file.mimetype
-    # Kinto has refused a query that is no UTF-8.
-    inline = may_be_shown(file.mimetype) and "download" not in request.GET
-    response.headers["Content-Disposition"] = content_disposition(file.filename, inline=inline)
+    response.headers["Content-Disposition"] = disposition
     if part:
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
     if request.method == "GET":
@@ -81,6 +115,37 @@ def _response(
     # WebOb forgets it with each new app_iter.
     response.content_length = stop - start
     return response
+
+
+def _sent_by_another(
+    request: Any, files: FileStorage, file: ReadableFile, stored: StoredFile, disposition: str
+) -> Response | None:
+    """Return the response that has another server send the file, ``None`` if Kinto does it."""
+    settings = request.registry.attachment_settings.download
+    here: Iterable[str] = _ANSWERED_HERE.get(settings.mode, ())
+    if request.method != "GET" or any(name in request.headers for name in here):
+        return None
+    if settings.mode == "redirect":
+        lifetime = int(settings.link_expires.total_seconds())
+        url = files.presigned_url(
+            stored.name, lifetime, file.mimetype, disposition, "private, no-store"
+        )
+        return None if url is None else _RedirectResponse(url)
+    if settings.mode == "accel":
+        response = _with_headers(_FileResponse(), file, stored)
+        response.headers["Content-Type"] = file.mimetype
+        response.headers["Content-Disposition"] = disposition
+        # It is nginx that knows ranges.
+        response.accept_ranges = None
+        response.headers["X-Accel-Redirect"] = _internal_path(settings.accel_prefix, file)
+        return response
+    return None
+
+
+def _internal_path(prefix: str, file: ReadableFile) -> str:
+    """Return where nginx has the file: each store is an internal location of its own."""
+    store = "private" if file.is_private else "public"
+    return f"{prefix.rstrip('/')}/{store}/{quote(file.name.removeprefix(PRIVATE_PREFIX))}"
 
 
 def _with_headers(response: Response, file: ReadableFile, stored: StoredFile) -> Response:
@@ -98,6 +163,8 @@ def _with_headers(response: Response, file: ReadableFile, stored: StoredFile) ->
     response.headers["Content-Security-Policy"] = f"{_POLICY}{sandbox}"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    if file.is_private:
+        response.headers.update(_NOT_SHARED)
     return response
 
 
@@ -115,3 +182,16 @@ class _FileResponse(Response):
     @property
     def json(self) -> dict[str, Any]:
         return {}
+
+
+class _RedirectResponse(_FileResponse):
+    """A redirection to a URL that lets whoever has it read the file. It gets its header when it is
+    sent: Kinto may log those that a response has before."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(status=302, headers={**_NOT_SHARED, "Cache-Control": "private, no-store"})
+        self._url = url
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        self.headers["Location"] = self._url
+        return super().__call__(environ, start_response)

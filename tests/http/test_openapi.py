@@ -100,7 +100,7 @@ def test_files_by_their_name_are_described_where_they_are_served(make_app, descr
     assert [each["name"] for each in by_name["parameters"]] == ["name"]
     assert by_name["get"]["parameters"] == described["get"]["parameters"]
     responses = described["get"]["responses"]
-    assert by_name["get"]["responses"].keys() == responses.keys() - {"401", "403"}
+    assert by_name["get"]["responses"].keys() == responses.keys()
 
 
 def test_a_removal_has_no_body(described):
@@ -137,7 +137,7 @@ def test_every_answer_is_named(described):
     )
     assert sorted(described["delete"]["responses"]) == sorted(["204", *errors])
     assert sorted(described["get"]["responses"]) == sorted(
-        ["200", "206", "304", "400", "401", "403", "404", "412", "416", "503"]
+        ["200", "206", "302", "304", "400", "401", "403", "404", "412", "416", "503"]
     )
 
 
@@ -213,7 +213,7 @@ def test_errors_are_described_as_those_of_kinto(paths, described, upload):
 
     for operation in ("get", "post", "delete"):
         responses = described[operation]["responses"]
-        for status in responses.keys() - {"200", "201", "204", "206", "304"}:
+        for status in responses.keys() - {"200", "201", "204", "206", "302", "304"}:
             assert responses[status]["schema"] == record["get"]["responses"]["400"]["schema"]
 
     for operation in ("patch", "delete"):

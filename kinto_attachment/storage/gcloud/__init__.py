@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
+from google.auth.credentials import AnonymousCredentials, Signing
+from google.auth.transport.requests import Request
 from google.cloud.storage import Client
 from pyramid_storage.gcloud import GoogleCloudStorage
 
@@ -20,7 +23,7 @@ from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnav
 from kinto_attachment.storage.gcloud import resumable as gcloud_resumable
 from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
 from kinto_attachment.storage.gcloud.new_object import SHA256, attributes_of
-from kinto_attachment.storage.gcloud.session import Object
+from kinto_attachment.storage.gcloud.session import Object, transport_errors
 from kinto_attachment.storage.gcloud.staged import GCloudStagedFile
 from kinto_attachment.storage.options import GCloudOptions
 from kinto_attachment.storage.resumable import ResumableFile, State
@@ -99,6 +102,38 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
     def used_by(self, state: State) -> frozenset[str]:
         return gcloud_resumable.used_by(self._bucket, state)
 
+    def presigned_url(
+        self,
+        name: str,
+        expires_in: int,
+        content_type: str,
+        disposition: str,
+        cache_control: str,
+    ) -> str | None:
+        _require_valid(name)
+        with self._bucket.errors(f"sign a URL of {name!r}"), transport_errors():
+            credentials = self._bucket.session.credentials
+            if isinstance(credentials, AnonymousCredentials):
+                return None
+            # https://docs.cloud.google.com/storage/docs/access-control/signed-urls
+            url: str = (
+                self.get_bucket()
+                .blob(name)
+                .generate_signed_url(
+                    version="v4",
+                    expiration=timedelta(seconds=expires_in),
+                    response_type=content_type,
+                    response_disposition=disposition,
+                    query_parameters={"response-cache-control": cache_control},
+                    **_signer(credentials),
+                )
+            )
+            return url
+
+    def plain_url(self, name: str) -> str | None:
+        _require_valid(name)
+        return f"{self._bucket.session.url}/{quote(self.bucket_name)}/{quote(name)}"
+
     def _attributes(self, new: NewFile) -> dict[str, str]:
         if self.uniform_bucket_level_access:
             new = replace(new, acl="")
@@ -145,6 +180,19 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
                 return self._bucket.delete(name)
             found = self._bucket.get(name)
             return found is not None and self._bucket.delete(name, found["generation"])
+
+
+def _signer(credentials: Any) -> dict[str, str]:
+    """Return what the library needs to sign with ``credentials``; without a private key, as on
+    Google's machines, the account's name and a token, with which it asks Google to sign."""
+    if isinstance(credentials, Signing):
+        return {}
+    if not credentials.valid:
+        credentials.refresh(Request())
+    return {
+        "service_account_email": credentials.service_account_email,
+        "access_token": credentials.token,
+    }
 
 
 def _new_name(new: NewFile) -> str:

@@ -21,7 +21,7 @@ from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
-from kinto_attachment.storage.s3.new_object import SHA256, attributes_of
+from kinto_attachment.storage.s3.new_object import SHA256, attributes_of, metadata_of
 from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, S3StagedFile
 from kinto_attachment.storage.s3.upload import MAX_PARTS
 from kinto_attachment.storage.staged import NewFile, StagedFile
@@ -115,8 +115,36 @@ class S3Storage(FileStorage, S3FileStorage):
         return replace(
             _describe(name, found["ContentLength"], found["LastModified"]),
             content_type=None if content_type == _UNKNOWN_TYPE else content_type,
-            sha256=found["Metadata"].get(SHA256),
+            sha256=metadata_of(found).get(SHA256),
         )
+
+    def presigned_url(
+        self,
+        name: str,
+        expires_in: int,
+        content_type: str,
+        disposition: str,
+        cache_control: str,
+    ) -> str | None:
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        answer = {
+            "ResponseContentType": content_type,
+            "ResponseContentDisposition": disposition,
+            "ResponseCacheControl": cache_control,
+        }
+        return self._signed(name, expires_in, answer)
+
+    def plain_url(self, name: str) -> str | None:
+        return self._signed(name, 1, {}).partition("?")[0]
+
+    def _signed(self, name: str, expires_in: int, answer: dict[str, str]) -> str:
+        key = _existing_key(name)
+        parameters = {"Bucket": self.bucket_name, "Key": key, **answer}
+        with self._bucket.errors(f"sign a URL of {key!r}"):
+            url: str = self.s3_client.generate_presigned_url(
+                "get_object", Params=parameters, ExpiresIn=expires_in
+            )
+        return url
 
     def list(
         self, on_unreadable: OnUnreadable | None = None, prefix: str = ""

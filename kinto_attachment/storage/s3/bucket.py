@@ -193,6 +193,8 @@ def _make_client(options: S3Options) -> Any:
             aws_access_key_id=options.access_key,
             aws_secret_access_key=options.secret_key,
             config=Config(
+                # Of URLs, too: some regions would get version 2, which newer ones refuse.
+                signature_version="s3v4",
                 connect_timeout=options.timeout,
                 read_timeout=max(_READ_TIMEOUT, options.timeout),
                 retries={"mode": "standard", "total_max_attempts": options.num_retries + 1},

@@ -39,6 +39,12 @@ def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
     return {name: value for name, value in attributes.items() if value}
 
 
+def metadata_of(head: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of an answer to HeadObject."""
+    # Names of header fields have no case (RFC 9110, section 5.1): rclone answers "Upload".
+    return {name.lower(): value for name, value in head["Metadata"].items()}
+
+
 class NewObject:
     """Creates the object, and others on the way to it. Raises boto3's errors."""
 
@@ -135,11 +141,7 @@ class NewObject:
     def own_size(self, key: str) -> int | None:
         """Return the size in bytes of the object ``key``, if this upload has made it."""
         head = self._bucket.head(key)
-        if head is None:
-            return None
-        # Names of header fields have no case (RFC 9110, section 5.1): rclone answers "Upload".
-        metadata = {name.lower(): value for name, value in head["Metadata"].items()}
-        if metadata.get(_MARK) != self._mark:
+        if head is None or metadata_of(head).get(_MARK) != self._mark:
             return None
         size: int = head["ContentLength"]
         return size
