@@ -21,7 +21,7 @@ _SHARE = 10
 
 
 def check_settings(site: Site) -> None:
-    """Refuse settings with which gc cannot know which files are the site's.
+    """Refuse settings with which a command cannot know which files are the site's.
 
     Raises ``Refused``.
     """
