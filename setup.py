@@ -7,6 +7,15 @@ HERE = Path(__file__).parent
 # Needed to run the scripts of this repository, not the plugin.
 SCRIPTS = ["kinto-http>=11.7", "requests>=2.31", "tqdm>=4.66", "urllib3>=2.2"]
 
+# 3.11 asks for the bucket with its first request, which not everybody may. The others are what the
+# plugin itself imports.
+GCLOUD = [
+    "google-auth>=2.26.1",
+    "google-cloud-storage>=3.0,!=3.11.*",
+    "google-crc32c>=1.6",
+    "requests>=2.31",
+]
+
 setup(
     name="kinto-attachment",
     version="10.0.0.dev0",
@@ -18,7 +27,7 @@ setup(
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
     url="https://github.com/Kinto/kinto-attachment/",
-    keywords=["kinto", "pyramid", "attachment", "upload", "S3"],
+    keywords=["kinto", "pyramid", "attachment", "upload", "S3", "Google Cloud Storage"],
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.10",
@@ -47,6 +56,6 @@ setup(
         "transaction>=4.0",
         "urllib3>=2.0.2",
     ],
-    extras_require={"scripts": SCRIPTS},
+    extras_require={"gcloud": GCLOUD, "scripts": SCRIPTS},
     entry_points={"console_scripts": ["kinto-attachment = kinto_attachment.commands:main"]},
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import growth, many, resumable, s3, size, small
+from benchmarks import downloads, growth, many, resumable, s3, size, small
 from benchmarks.client import GIB, MIB
 from benchmarks.samples import Samples, median, quotients
 from benchmarks.servers import BACKENDS, PLAIN, RELEASED, THIS
@@ -14,6 +14,7 @@ from benchmarks.servers import BACKENDS, PLAIN, RELEASED, THIS
 STREAMING = "gunicorn"
 ONE_UPLOAD = 16 * MIB
 FURTHER_UPLOAD = 8 * MIB
+DOWNLOAD = 8 * MIB
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def bars(samples: Samples) -> list[Bar]:
         *_of_small(samples),
         *_of_growth(samples),
         *_of_s3(samples),
+        *_of_downloads(samples),
     ]
     return [bar for bar in every if bar.measured]
 
@@ -205,6 +207,17 @@ def _of_s3(samples: Samples) -> Iterator[Bar]:
                 _known([samples.median(s3.NAME, THIS, case, "cpu")]),
                 "s",
             )
+
+
+def _of_downloads(samples: Samples) -> Iterator[Bar]:
+    cases = samples.cases(downloads.NAME)
+    of_a_gib = [case for case in cases if case["size"] == GIB]
+    ratios = (
+        samples.ratio(downloads.NAME, case, "seconds", THIS, downloads.BARE) for case in of_a_gib
+    )
+    yield Bar("1 GiB download: wall time to a bare WSGI response's", 1.5, False, _known(ratios))
+    memory = (samples.median(downloads.NAME, THIS, case, "memory") for case in cases)
+    yield Bar("memory over idle, one download", DOWNLOAD / MIB, False, _mib(memory), "MiB")
 
 
 def _known(figures: Iterable[float | None]) -> list[float]:

@@ -81,6 +81,18 @@ class Client:
             self._send("POST", path, _body(size), headers)
         return self._answer("POST", path)
 
+    def download(self, record: str) -> int:
+        """Read the file of the record with that path; return its size. Raises ``Refused``."""
+        path = f"{record}/attachment"
+        self._send("GET", path, None, {"Authorization": AUTHORIZATION})
+        response = self._connection.getresponse()
+        if response.status != 200:
+            raise Refused(f"GET {path}: {response.status} {response.read(500)!r}")
+        size, buffer = 0, bytearray(MIB)
+        while received := response.readinto(buffer):
+            size += received
+        return size
+
     def create_collection(self, bucket: str = "b", collection: str = "c") -> None:
         """Create the bucket and the collection, unless they are there."""
         self.request("PUT", f"buckets/{bucket}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import growth, many, resumable, s3, size, small
+from benchmarks import downloads, growth, many, resumable, s3, size, small
 from benchmarks.bars import against_limit, bars, growth_of
 from benchmarks.client import GIB, KIB, MIB
 from benchmarks.plot import plot
@@ -39,6 +39,7 @@ def text(samples: Samples) -> str:
         "S3": _s3,
         "Many at a time, and many in a row": _many,
         "Resumable uploads": _resumable,
+        "Downloads, local disk": _downloads,
     }
     for title, section in sections.items():
         header, rows = section(samples)
@@ -216,6 +217,28 @@ def _resumable(samples: Samples) -> tuple[list[str], _Rows]:
     header = ["client", "files, server, objects", "MiB/s: this / plain upload / @tus/server"]
     header += ["this to plain", "to @tus/server", "CPU: this / plain upload"]
     return [*header, "memory: this, over idle / @tus/server, in all"], rows
+
+
+def _downloads(samples: Samples) -> tuple[list[str], _Rows]:
+    rows: _Rows = []
+    for case in samples.cases(downloads.NAME):
+        seconds, cpu = (
+            [
+                _seconds(samples.median(downloads.NAME, subject, case, name))
+                for subject in (THIS, downloads.BARE)
+            ]
+            for name in ("seconds", "cpu")
+        )
+        rows.append(
+            [
+                *(file_size(case["size"]), case["server"], *seconds),
+                figure(samples.ratio(downloads.NAME, case, "seconds", THIS, downloads.BARE)),
+                _both(cpu),
+                _megabytes(samples.median(downloads.NAME, THIS, case, "memory")),
+            ]
+        )
+    header = ["size", "server", "wall time", "a bare WSGI response", "ratio"]
+    return [*header, "CPU: this / bare", "memory over idle"], rows
 
 
 def _without_repeats(rows: _Rows) -> Iterator[list[object]]:

@@ -31,8 +31,7 @@ def includeme(config: Any) -> None:
     from kinto_attachment.attachments.site import SiteMark
     from kinto_attachment.http.body import keep_freed_memory
     from kinto_attachment.settings import Settings
-    from kinto_attachment.storage import open_storage
-    from kinto_attachment.storage.files import Files
+    from kinto_attachment.storage.files import open_files
     from kinto_attachment.storage.names import PRIVATE_PREFIX
     from kinto_attachment.tus.views import capability
     from kinto_attachment.views.heartbeat import heartbeat
@@ -41,18 +40,18 @@ def includeme(config: Any) -> None:
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
     try:
-        files = open_storage(settings.storage, settings.base_url)
-        private = open_storage(settings.private_storage) if settings.private_storage else None
+        files = open_files(settings.storage, settings.private_storage, settings.base_url)
     except ImportError as error:
         raise ConfigurationError(
             "kinto.attachment.gcloud.bucket_name needs Google's library, which is not installed: "
             f"pip install kinto-attachment[gcloud] ({error})."
         ) from error
-    registry.attachment_files = Files(files, private)
+    registry.attachment_files = files
     registry.attachment_settings = settings
-    registry.attachment_site = SiteMark(registry, registry.attachment_files)
-    registry.registerUtility(files, IFileStorage)
-    config.add_request_method(lambda request: files, "attachment", reify=True)
+    registry.attachment_site = SiteMark(registry, files)
+    # For other plugins, to which every file is public.
+    registry.registerUtility(files.public, IFileStorage)
+    config.add_request_method(lambda request: files.public, "attachment", reify=True)
 
     views.register(config)
     listeners.register(config)
@@ -64,7 +63,7 @@ def includeme(config: Any) -> None:
         url=DOCUMENTATION,
         version=__version__,
         base_url=settings.extra_base_url,
-        **({} if private is None else {"private": PRIVATE_PREFIX}),
+        **({} if files.private is None else {"private": PRIVATE_PREFIX}),
         resumable=capability(settings),
     )
     config.add_settings({"attachment.base_url": settings.base_url})
@@ -72,6 +71,7 @@ def includeme(config: Any) -> None:
     registry.heartbeats["attachments"] = heartbeat
 
     def watch_storage(event: Any) -> None:
-        watch_execution_time(event.app.registry.metrics, files, prefix="backend")
+        for store in files.stores.values():
+            watch_execution_time(event.app.registry.metrics, store, prefix="backend")
 
     config.add_subscriber(watch_storage, ApplicationCreated)

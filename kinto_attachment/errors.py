@@ -400,7 +400,7 @@ def answered() -> Iterator[None]:
         logger.warning("A file is too large for the storage: %s", error)
         raise StorageTooSmall().answer() from error
     except StorageUnavailable as error:
-        logger.exception("A file could not be stored.")
+        logger.exception("A file could not be stored or read.")
         raise StorageFailed().answer() from error
 
 

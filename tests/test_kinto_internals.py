@@ -31,6 +31,7 @@ from kinto.core.events import (
     ResourceChanged,
     notify_resource_event,
 )
+from kinto.core.initialization import load_default_settings
 from kinto.core.openapi import OpenAPI
 from kinto.core.resource.schema import HeaderSchema
 from kinto.core.resource.viewset import ViewSet
@@ -42,6 +43,7 @@ from kinto.core.views.openapi import openapi_view
 from kinto.events import ServerFlushed
 from kinto.plugins.default_bucket import create_bucket, create_collection
 from kinto.views import raise_404_if_invalid_id, records
+from pyramid.config import Configurator
 from pyramid.events import BeforeRender, ContextFound
 from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPNotFound
 from pyramid.request import Request
@@ -653,7 +655,7 @@ def test_a_plugin_hears_of_a_deleted_collection_before_its_records_go(app):
     "kinto.core.events.notify_resource_event",
     "request.get_resource_events",
     'request.bound_data["resource_events"]',
-    by="commands/rebase.py",
+    by="commands/edits.py",
     why="a command that changes records tells other plugins, as a request would",
 )
 def test_events_are_told_outside_of_a_request_from_a_client(app):
@@ -1004,6 +1006,27 @@ def test_settings_are_kept_as_they_were_written(make_app):
     assert settings["kinto.probe.bucket"] == "2024"
     assert settings["probe.bucket"] == native_value("2024") == 2024
     assert native_value("b") == "b"
+
+
+@assumed(
+    "kinto.core.initialization.load_default_settings",
+    by="commands/target.py",
+    why="the storage of another ini file is opened without a second server",
+)
+def test_settings_are_read_without_a_server(monkeypatch):
+    """It reads an ini file's settings into the configuration, as a server does at its start,
+    environment variables included."""
+    written = {"settings_prefix": "kinto", "kinto.probe.bucket": "2024", "kinto.probe.path": "a"}
+    monkeypatch.setenv("KINTO_PROBE_PATH", "b")
+    config = Configurator(settings=written)
+
+    load_default_settings(config, {})
+
+    settings = config.get_settings()
+    assert (settings["probe.bucket"], settings["kinto.probe.bucket"]) == (2024, "2024")
+    assert settings["probe.path"] == "b"
+    with pytest.raises(ValueError, match="in conflict"):
+        load_default_settings(Configurator(settings={**written, "probe.path": "c"}), {})
 
 
 @assumed(

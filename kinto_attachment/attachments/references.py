@@ -74,6 +74,18 @@ class References:
         row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
         self._write_file({**row, "private": True} if is_private(name) else row)
 
+    def add_kept(self, since: Mapping[str, int]) -> int:
+        """Create the rows of files that an earlier version has kept, by their names, with the time
+        in milliseconds since 1970; not of those that have a row or that records reference. Return
+        how many."""
+        referenced = self.showing(since, scan=True)
+        missing = [name for name in sorted(since) if self._locked_file(name) is None]
+        unnamed = [name for name in missing if name not in referenced]
+        blank = dict.fromkeys(each.name for each in fields(Metadata))
+        for name in unnamed:
+            self._write_file({"name": name, **blank, "holders": [], "kept": since[name]})
+        return len(unnamed)
+
     def forget(self, name: str) -> None:
         """Delete the row of a file that no record holds."""
         self._rows.delete(FILES, name)
@@ -117,14 +129,17 @@ class References:
         if not isinstance(attachment, dict):
             return record, None
         held = None if holding is None else holding["name"]
-        names = [name for name in names_in(attachment.get("location")) if name == held]
-        name = _meant(attachment, holding, self._files(names))
-        if name is None:
-            name = self._accepted(attachment, holding)
-            # Other names can be told before there is a file.
-            if name is not None and holding is None and not self._settings.is_random(name):
-                name = None
-        return record, None if name is None else self.file(name)
+        candidates = names_in(attachment.get("location"))
+        files = self._files([name for name in candidates if name == held])
+        name = _meant(attachment, holding, files)
+        if name is not None:
+            return record, files[name]
+        name = self._accepted(attachment, holding)
+        # Without a holding, it may be plain data that was there before the file: other names than
+        # random ones can be told.
+        if name is None or (holding is None and not self._settings.is_random(name)):
+            return record, None
+        return record, self.file(name)
 
     def showing(
         self, names: Collection[str], *, scan: bool = False
@@ -210,6 +225,31 @@ class References:
                 self._rows.delete(HOLDINGS, holder.uri)
         elif holding is None or name != held or holding.get("location") != attachment["location"]:
             self._write_holding(holder, name, attachment)
+
+    def relocate(self, holder: Holder, former: str, name: str, attachment: Object) -> None:
+        """Let a record hold the file ``name``, a copy of ``former``, before it is written with the
+        new ``attachment``; release what it has held.
+
+        The row of the copy is created with its first holder. Raises ``FileDeleted`` if one of the
+        files has been deleted meanwhile.
+        """
+        old = {former, *filter(None, [self.held_by(holder)])}
+        rows = {each: self._locked_file(each) for each in sorted({*old, name})}
+        copy, source = rows[name], rows[former]
+        if source is None or (copy is not None and not copy["holders"]):
+            raise FileDeleted()
+        if copy is None:
+            states = ("private", "collection", "kept", "gone")
+            copy = {key: value for key, value in source.items() if key not in states}
+            copy |= {"name": name, "holders": []}
+            copy |= {"private": True} if is_private(name) else {}
+        self._write_file({**copy, "holders": sorted({*copy["holders"], holder.uri})})
+        for each in old:
+            row = rows[each]
+            if row is not None and holder.uri in row["holders"]:
+                self._drop_holder(row, holder)
+                self._write_file(row)
+        self._write_holding(holder, name, attachment, copy)
 
     def release_many(self, holders: Collection[Holder]) -> None:
         """Release the files of records that are deleted, or about to be."""

@@ -79,7 +79,7 @@ class SiteMark:
         for files in self._stores:
             marked = marked_site(files)
             if marked is None:
-                _store(files, ids[0])
+                mark_site(files, ids[0])
             elif marked not in ids:
                 logger.error(
                     "The file storage belongs to another database: %s has the site id %r, the"
@@ -89,7 +89,8 @@ class SiteMark:
         return True
 
 
-def _store(files: FileStorage, site_id: str) -> None:
+def mark_site(files: FileStorage, site_id: str) -> None:
+    """Write ``MARKER``, unless the storage has one. Raises ``StorageUnavailable``."""
     new = NewFile(MARKER, exact_name=True, content_type="text/plain")
     staged = files.stage(new)
     try:

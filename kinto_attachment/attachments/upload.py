@@ -21,7 +21,6 @@ from kinto_attachment.storage.media_types import media_type
 
 # The headers and boundaries of a form around the file, and small fields.
 _FORM_OVERHEAD = 64 * 1024
-_PRIVATE_CACHE = "private, no-cache"
 # What the common file systems allow.
 _MAX_FOLDER_BYTES = 255
 
@@ -71,7 +70,12 @@ class UploadPolicy:
             # An allowed extension would be worth nothing: "cat.jpg", served as HTML.
             believe_scripts=not self._settings.extensions,
         )
-        path, pattern = PurePosixPath(part.filename), self._settings.filename_pattern
+        new = self.new_file(part.filename, mimetype, size)
+        return IncomingFile(part.filename, mimetype, new, self.max_size)
+
+    def new_file(self, filename: str, mimetype: str, size: int | None = None) -> NewFile:
+        """Name a file, whether or not it would be accepted."""
+        path, pattern = PurePosixPath(filename), self._settings.filename_pattern
         # Without a random part, names repeat: the storage looks which are taken.
         private = self._settings.private
         randomize = private or (self._settings.randomize and "{filename}" in pattern.text)
@@ -82,17 +86,16 @@ class UploadPolicy:
         )
         if randomize and "{filename}" not in stem:
             stem = NewFile.random_name
-        new = NewFile(
-            part.filename if randomize else f"{stem}{path.suffix}",
+        return NewFile(
+            filename if randomize else f"{stem}{path.suffix}",
             folder=self._folder,
             randomize=randomize,
             random_name=stem if randomize else NewFile.random_name,
             content_type=mimetype,
-            cache_control=_PRIVATE_CACHE if private else self._settings.cache_control,
+            cache_control=self._settings.cache_control,
             private=private,
             size=size,
         )
-        return IncomingFile(part.filename, mimetype, new, self.max_size)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,14 @@ class Orphan:
     marked: datetime | None
 
 
+@dataclass(frozen=True)
+class KnownFile:
+    """A file of which the database knows. ``size`` is in bytes, ``None`` if it is not stored."""
+
+    name: str
+    size: int | None
+
+
 @contextmanager
 def take_inventory(
     kinto_storage: Any,
@@ -161,12 +169,30 @@ class Inventory:
         for (name, size), group in groupby(found, key=itemgetter(0, 3)):
             yield name, [(uri, json.loads(attachment)) for _, uri, attachment, _ in group], size
 
-    def orphans(self) -> Iterator[Orphan]:
-        """Yield orphans, without those that are excluded or needed by a resumable upload."""
-        query = "SELECT name, size, modified, kind, kept, marked FROM orphans ORDER BY name"
+    def orphans(self, where: str = "TRUE") -> Iterator[Orphan]:
+        """Yield orphans, without those that are excluded or needed by a resumable upload;
+        ``where`` is a condition in SQL."""
+        query = f"""
+            SELECT name, size, modified, kind, kept, marked FROM orphans
+             WHERE {where} ORDER BY name
+        """  # noqa: S608 - of constants
         for name, size, modified, kind, kept, marked in self._database.execute(query):
             times = [None if each is None else _time(each) for each in (kept, marked)]
             yield Orphan(name, size, _time(modified), kind, *times)
+
+    def known_files(self) -> Iterator[KnownFile]:
+        """Yield the files that a row, a record or a resumable upload knows, kept ones included;
+        no hidden parts of unfinished uploads."""
+        for name, size in self._database.execute(f"{sql.KNOWN} ORDER BY name"):
+            yield KnownFile(name, size)
+
+    def unknown_files(self) -> Iterator[Orphan]:
+        """Yield the orphans that are none of ``known_files()``."""
+        return self.orphans(f"name NOT IN (SELECT name FROM ({sql.KNOWN}))")  # noqa: S608
+
+    def kept_without_row(self) -> Iterator[Orphan]:
+        """Yield the files that an earlier version has kept, of which only the date tells so."""
+        return self.orphans("kind = 'kept' AND name NOT IN (SELECT name FROM rows)")
 
     def unknown_bases(self) -> Iterator[tuple[str, int]]:
         """Yield what stands before the names of files in locations of records, if it is none of

@@ -96,6 +96,19 @@ INSERT INTO orphans
            ) LEFT JOIN marks USING (name)
 """
 
+# What is stored, or should be.
+KNOWN = """
+SELECT name, size FROM files LEFT JOIN rows USING (name)
+ WHERE NOT is_part(name)
+   AND ((row IS NOT NULL AND gone IS NULL)
+        OR name IN (SELECT name FROM stored)
+        OR name IN (SELECT name FROM needed)
+        OR name IN (SELECT name FROM orphans WHERE kind = 'kept'))
+UNION ALL
+SELECT name, NULL FROM (SELECT name FROM rows WHERE gone IS NULL UNION SELECT name FROM held)
+ WHERE name NOT IN (SELECT name FROM files)
+"""
+
 _SHOWS = "SELECT uri FROM held UNION SELECT uri FROM stored"
 _COUNTS = {
     "records with a file": "SELECT count(*) FROM records WHERE uri IN ({shows})",

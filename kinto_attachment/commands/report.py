@@ -34,6 +34,8 @@ class Report:
             # Keeps the progress bar and the sentence apart.
             tqdm.write(printable(sentence, self._output.encoding), file=self._output)
         self._found += 1
+        # Before a long time of work, and into pipes as well.
+        self._output.flush()
 
     def close(self, counts: dict[str, int], *, ok: bool) -> None:
         """Write the counts; in JSON also whether all is well."""
@@ -78,9 +80,10 @@ def printable(text: str, encoding: str | None = None) -> str:
     return visible.encode(known, "backslashreplace").decode(known)
 
 
-def progress(items: Iterable[_Item], title: str) -> Iterable[_Item]:
-    """Iterate over ``items`` with a progress bar, if standard error is a terminal."""
-    bar: Iterable[_Item] = tqdm(items, desc=title, unit="", leave=False, disable=None)
+def progress(items: Iterable[_Item], title: str, total: int | None = None) -> Iterable[_Item]:
+    """Iterate over ``items``, ``total`` if that is known, with a progress bar, if standard error
+    is a terminal."""
+    bar: Iterable[_Item] = tqdm(items, desc=title, total=total, unit="", leave=False, disable=None)
     return bar
 
 

@@ -327,8 +327,8 @@ SCHEMA = (
         _cache_control,
         None,
         "``Cache-Control`` of the files, in their metadata on S3 and Google Cloud Storage, as it "
-        "is at the upload, and in answers of ``serve_files``: "
-        "``public, max-age=31536000, immutable``. Empty: none is sent.",
+        "is at the upload, and where Kinto sends them: ``public, max-age=31536000, immutable``. "
+        "Empty: none is sent, and ``private, no-cache`` by Kinto.",
         True,
     ),
     Setting(

@@ -40,7 +40,8 @@ __all__ = [
 def open_storage(options: StorageOptions, base_url: str = "") -> FileStorage:
     """Return the storage of ``options``, whose files are served below ``base_url``.
 
-    Imports only the provider that is chosen: a server with local files needs no boto3.
+    Imports only the provider that is chosen: a server with local files needs no boto3. Raises
+    ``ImportError`` if that of Google, an extra of this package, is not installed.
     """
     if isinstance(options, S3Options):
         from kinto_attachment.storage.s3 import S3Storage

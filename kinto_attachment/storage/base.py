@@ -12,7 +12,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -26,6 +26,7 @@ CHUNK_SIZE = 256 * 1024
 
 OnUnreadable = Callable[[str, "StorageUnavailable"], object]
 
+_CHECK_CONTENT = b"Heartbeat of kinto-attachment."
 _DELETE_THREADS = 8
 _DELETE_BATCH = 100
 
@@ -46,12 +47,17 @@ class StoredFile:
     """A finished file as the storage knows it.
 
     ``name`` is relative, with ``/`` between folder and file; ``size`` is in bytes; ``modified``
-    is an aware datetime in UTC.
+    is an aware datetime in UTC. Only ``stat()`` tells what follows, and only where the storage
+    keeps it.
     """
 
     name: str
     size: int
     modified: datetime
+    content_type: str | None = field(default=None, compare=False)
+    """What another program may have written: no header before it is checked."""
+    sha256: str | None = field(default=None, compare=False)
+    """``NewFile.sha256`` of this very content."""
 
 
 class FileStorage(PyramidStorage):
@@ -63,6 +69,17 @@ class FileStorage(PyramidStorage):
     max_size: int | None = None
     """The size of the largest file in bytes, ``None`` if it is not known. A larger one raises
     ``FileTooLargeForStorage`` on the way."""
+    has_folders = False
+    """Whether a file cannot have the name of a folder that holds another one."""
+
+    def folds_case(self) -> bool:
+        """Whether names that only differ in case are one name. Raises ``StorageUnavailable``."""
+        return False
+
+    def refuses(self, name: str) -> str | None:
+        """Return why no file here can have this name, valid as it is (see ``names.is_valid``):
+        what is said of the name, after "it". ``None`` if one can."""
+        return None
 
     @abc.abstractmethod
     def stage(self, new: NewFile) -> StagedFile:
@@ -113,6 +130,23 @@ class FileStorage(PyramidStorage):
     def abort(self, upload: IncompleteUpload) -> None:  # noqa: B027 - most storages have none
         """Remove an upload of ``incomplete()``. Does nothing if it is gone. Raises
         ``StorageUnavailable``."""
+
+    def check(self) -> None:
+        """Raise ``StorageUnavailable`` if files cannot be stored, read and deleted."""
+        staged = self.stage(NewFile("heartbeat.txt", content_type="text/plain"))
+        try:
+            staged.write(_CHECK_CONTENT)
+            name = staged.finish()
+        finally:
+            staged.discard()
+        try:
+            content = b"".join(self.read(name))
+        except FileNotFoundError as error:
+            raise StorageUnavailable(f"{name!r} is not there although it was stored") from error
+        finally:
+            self.delete(name)
+        if content != _CHECK_CONTENT:
+            raise StorageUnavailable(f"{name!r} has other bytes than were stored")
 
     def read(
         self, name: str, start: int = 0, stop: int | None = None

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
+from kinto_attachment.storage import open_storage
 from kinto_attachment.storage.base import (
     FileStorage,
     OnUnreadable,
@@ -17,10 +18,20 @@ from kinto_attachment.storage.base import (
     StoredFile,
 )
 from kinto_attachment.storage.names import PRIVATE_PREFIX, is_private
+from kinto_attachment.storage.options import StorageOptions
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.staged import IsUsed, NewFile, StagedFile
 
 _PRIVATE = "private"
+
+
+def open_files(
+    public: StorageOptions, private: StorageOptions | None, base_url: str = ""
+) -> Files:
+    """Open both stores. See ``open_storage()``."""
+    return Files(
+        open_storage(public, base_url), None if private is None else open_storage(private)
+    )
 
 
 class Files(FileStorage):
@@ -41,18 +52,40 @@ class Files(FileStorage):
         private = {} if self.private is None else {PRIVATE_PREFIX: self.private}
         return {"": self.public, **private}
 
+    @staticmethod
+    def is_private_state(state: State) -> bool:
+        """Whether the unfinished file of ``state`` will be private."""
+        return bool(state.get(_PRIVATE))
+
+    @property
+    def has_folders(self) -> bool:  # type: ignore[override]
+        return self.public.has_folders
+
+    def folds_case(self) -> bool:
+        return any(store.folds_case() for store in self.stores.values())
+
+    def refuses(self, name: str) -> str | None:
+        if is_private(name) and self.private is None:
+            return "is that of a private file, for which there is no store"
+        store, inner = self._find(name)
+        return store.refuses(inner)
+
+    def check(self) -> None:
+        for store in self.stores.values():
+            store.check()
+
     def stage(self, new: NewFile) -> StagedFile:
         if new.exact_name and is_private(new.make_name()):
             inner = new.make_name().removeprefix(PRIVATE_PREFIX)
             new = replace(new, filename=inner, folder="", private=True)
         if not new.private:
             return self.public.stage(new)
-        return _PrivateStagedFile(self._private.stage(new))
+        return _PrivateStagedFile(self._private.stage(_uncached(new)))
 
     def create(self, new: NewFile) -> State:
         if not new.private:
             return self.public.create(new)
-        return {**self._private.create(new), _PRIVATE: True}
+        return {**self._private.create(_uncached(new)), _PRIVATE: True}
 
     def resume(self, state: State) -> ResumableFile:
         if not state.get(_PRIVATE):
@@ -169,6 +202,11 @@ class _PrivateResumableFile(ResumableFile):
 
     def _close(self) -> None:
         self._inner.close()
+
+
+def _uncached(new: NewFile) -> NewFile:
+    # Should ever a cache fetch it, no matter how.
+    return replace(new, cache_control="private, no-cache")
 
 
 def _outer(name: str) -> str:

@@ -40,6 +40,9 @@ class NewFile:
     cache_control: str | None = None
     """How long the file may be cached, for storages that serve their files: a value of HTTP's
     ``Cache-Control`` (RFC 9111). ``None``: none is sent."""
+    sha256: str | None = None
+    """SHA-256 of the content, in hexadecimal, as the caller knows it; nobody compares. Storages
+    with metadata keep it for ``stat()``. Only for ``stage()``."""
     size: int | None = None
     """Expected size in bytes, a hint. Without it, parts of a resumable file on S3 differ in size,
     which Cloudflare's R2 refuses above 5,000 MiB."""

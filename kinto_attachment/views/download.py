@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pyramid.response import Response
 
 from kinto_attachment.attachments.reading import ReadableFile
-from kinto_attachment.database.transactions import is_in_batch, outermost
+from kinto_attachment.database.transactions import is_in_batch, outermost, release
 from kinto_attachment.errors import FileInBatch, UnknownFile
 from kinto_attachment.http.conditions import Validators, byte_range
 from kinto_attachment.http.disposition import content_disposition, may_be_shown
@@ -59,6 +59,8 @@ def respond(request: Any, files: FileStorage, find: Callable[[], ReadableFile]) 
     if is_in_batch(request):
         raise FileInBatch()
     while True:
+        # A storage that is slow, or down, does not use up the connections to the database.
+        release(request)
         try:
             return _response(request, files, file, files.stat(file.name))
         except FileNotFoundError:

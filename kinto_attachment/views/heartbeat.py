@@ -9,11 +9,10 @@ from pyramid.events import ContextFound
 from pyramid.settings import asbool
 
 from kinto_attachment.errors import OperatorsOnly, answered
-from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable
+from kinto_attachment.storage import FileStorage, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
-_CONTENT = b"Heartbeat of kinto-attachment."
 # Kinto's heartbeat, and the metrics of its plugin prometheus.
 _OPERATORS_ROUTES = ("heartbeat", "prometheus_metrics")
 
@@ -32,21 +31,13 @@ def _refuse_in_batch(event: Any) -> None:
 
 
 def heartbeat(request: Any) -> bool:
-    """Write a small file, read it back, and delete it. A read-only server passes without."""
+    """Try whether files can be stored. A read-only server passes without."""
     if asbool(request.registry.settings["readonly"]):
         return True
     files: FileStorage = request.registry.attachment_files
     try:
-        staged = files.stage(NewFile("heartbeat.txt", content_type="text/plain"))
-        try:
-            staged.write(_CONTENT)
-            name = staged.finish()
-        finally:
-            staged.discard()
-        try:
-            return b"".join(files.read(name)) == _CONTENT
-        finally:
-            files.delete(name)
-    except (StorageUnavailable, FileNotFoundError):
+        files.check()
+    except StorageUnavailable:
         logger.exception("The file storage does not work.")
         return False
+    return True

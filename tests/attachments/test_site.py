@@ -131,7 +131,7 @@ def test_an_upload_succeeds_though_the_marker_cannot_be_written(
     def fail(*args):
         raise StorageUnavailable("disk full")
 
-    monkeypatch.setattr("kinto_attachment.attachments.site._store", fail)
+    monkeypatch.setattr("kinto_attachment.attachments.site.mark_site", fail)
 
     record.attach(b"content", status=201)
 

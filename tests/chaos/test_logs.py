@@ -19,7 +19,7 @@ sqlalchemy.exc.OperationalError
 """
 OTHERS = f"""\
 {START} INFO request.summary
-{START} ERROR kinto_attachment.errors A file could not be stored.
+{START} ERROR kinto_attachment.errors A file could not be stored or read.
 Traceback (most recent call last):
 OSError
 """

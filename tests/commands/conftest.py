@@ -15,11 +15,34 @@ from pyramid.config import global_registries
 from kinto_attachment.attachments.site import SiteMark
 from kinto_attachment.commands import main
 from tests.conftest import KintoApp, Settings, kinto_settings_with
+from tests.support.copies import (
+    copy,
+    gcs,
+    gcs_of_all,
+    make_target,
+    seaweedfs,
+    seaweedfs_of_all,
+    target,
+    to,
+)
 from tests.support.inventory import Bucket, Folder
 from tests.support.records import Record, kinto_settings, record, stored, where
 from tests.support.servers.kinto import ini
 
-__all__ = ["kinto_settings", "record", "stored", "where"]
+__all__ = [
+    "copy",
+    "gcs",
+    "gcs_of_all",
+    "kinto_settings",
+    "make_target",
+    "record",
+    "seaweedfs",
+    "seaweedfs_of_all",
+    "stored",
+    "target",
+    "to",
+    "where",
+]
 
 
 class Result:

@@ -6,8 +6,10 @@ import pytest
 
 from kinto_attachment.attachments.references import FILES
 from kinto_attachment.attachments.site import MARKER
+from tests.conftest import kinto_settings_with
 from tests.support.inventory import Bucket
 from tests.support.orphans import grow_old
+from tests.support.servers.kinto import ini
 
 both = pytest.mark.parametrize("where", ["local", "s3"])
 STRAY = "00000000-0000-4000-8000-000000000000.txt"
@@ -115,3 +117,57 @@ def test_a_private_name_in_the_public_store_is_told(record, command, private, st
     assert f"_private/{STRAY} is in the store of public files" in result.output
     (stored.path / "_private" / STRAY).unlink()
     (stored.path / "_private").rmdir()
+
+
+@pytest.fixture
+def copy_to(command, tmp_path, private):
+    """``copy_to(folder, private_folder)`` copies to a disk; without the second, one that has no
+    store for private files."""
+
+    def run(public, private_folder=None):
+        settings = {"base_path": str(public)}
+        if private_folder is not None:
+            settings |= {"private.base_path": str(private_folder)}
+        path = tmp_path / "other.ini"
+        path.write_text(ini(kinto_settings_with({}, settings, {}), 8888))
+        return command("copy", "--json", "--to-ini", str(path), **private)
+
+    return run
+
+
+def test_private_files_are_copied_into_a_private_store(record, copy_to, tmp_path):
+    result = copy_to(tmp_path / "public", tmp_path / "private")
+
+    assert result.status == 0
+    copied = {f"_private/{path.name}" for path in (tmp_path / "private").iterdir()}
+    assert copied == {*record.files(), f"_private/{MARKER}"}
+    assert [path.name for path in (tmp_path / "public").iterdir()] == [MARKER]
+
+
+def test_they_are_copied_nowhere_else(record, copy_to, tmp_path):
+    result = copy_to(tmp_path / "public")
+
+    assert result.status == 1
+    assert sorted(finding["name"] for finding in result.findings) == record.files()
+    assert "for which there is no store" in result.output
+    assert [path.name for path in (tmp_path / "public").iterdir()] == [MARKER]
+
+
+@pytest.mark.parametrize("which", ["private", "public"])
+def test_no_store_of_the_target_is_one_of_the_source(record, copy_to, stored, tmp_path, which):
+    places = {"public": tmp_path / "public", "private": tmp_path / "private"}
+    places[which] = stored.private
+
+    result = copy_to(places["public"], places["private"])
+
+    assert result.status == 2
+    assert "are the same folder" in result.errors
+
+
+def test_the_private_folder_is_a_whole_path(record, command):
+    settings = {"private": "true", "private.base_path": "private"}
+
+    result = command("gc", attachment=settings)
+
+    assert result.status == 2
+    assert "kinto.attachment.private.base_path is relative (private)" in result.errors

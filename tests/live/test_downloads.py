@@ -4,6 +4,7 @@ files."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import socket
 import struct
@@ -17,10 +18,13 @@ import requests
 from typing_extensions import Self
 
 from tests.support.inventory import Bucket
+from tests.support.live.answers import check_that_storage_is_unavailable
 from tests.support.live.client import MIB, Client, uri_of
+from tests.support.live.proxy import S3Proxy, breaks_off, fails_inside
 from tests.support.live.site import Site
 from tests.support.live.verifier import LocalFiles
 from tests.support.live.waiting import wait_for
+from tests.support.servers.http import Exchange
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.s3 import SeaweedServer
 
@@ -135,6 +139,44 @@ def open_files(site: Site) -> list[str]:
             if target.startswith(str(site.files.folder)):
                 found.append(target)
     return found
+
+
+# A storage that fails
+
+
+def cuts_the_answer(exchange: Exchange) -> None:
+    """The connection breaks half way through the answer's body."""
+    assert isinstance(exchange.owner, S3Proxy)
+    status, headers, body = exchange.owner.forward(exchange)
+    exchange.start(status, {**headers, "Content-Length": str(len(body))})
+    exchange.wfile.write(body[: len(body) // 2])
+    exchange.wfile.flush()
+    exchange.drop()
+
+
+@pytest.mark.parametrize("site", ["s3_site"], indirect=True)
+@pytest.mark.parametrize("operation", ["head", "get"])
+@pytest.mark.parametrize("fault", [fails_inside, breaks_off])
+def test_an_s3_that_fails_is_a_503(attached, s3_proxy, operation, fault):
+    s3_proxy.fail(operation, fault)
+
+    check_that_storage_is_unavailable(attached.client.request("GET", f"{URI}/attachment"))
+
+    s3_proxy.reset()
+    assert attached.client.request("GET", f"{URI}/attachment").content == CONTENT
+
+
+@pytest.mark.parametrize("site", ["s3_site"], indirect=True)
+def test_an_s3_that_fails_half_way_does_not_look_like_the_end_of_the_file(attached, s3_proxy):
+    s3_proxy.fail("get", cuts_the_answer)
+
+    with Reader(attached.server.url) as reader, contextlib.suppress(ConnectionError):
+        reader.rest()
+
+    body = reader.received.partition(b"\r\n\r\n")[2]
+    assert f"Content-Length: {len(CONTENT)}".encode() in reader.received
+    assert 0 < len(body) < len(CONTENT)
+    assert CONTENT.startswith(body)
 
 
 # Memory

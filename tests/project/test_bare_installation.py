@@ -1,5 +1,5 @@
 """The plugin as ``pip install .`` brings it, in a virtualenv of its own: without SQLAlchemy, a
-driver for PostgreSQL, or anything else that only the tests need."""
+driver for PostgreSQL, Google's library, or anything else that only the tests need."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ IMPORT_ALL = """
 import importlib, pkgutil, traceback
 import kinto_attachment
 for module in pkgutil.walk_packages(kinto_attachment.__path__, "kinto_attachment."):
-    # It runs the command.
-    if not module.name.endswith(".__main__"):
+    # One runs the command, the others are for an extra.
+    if not module.name.endswith(".__main__") and ".gcloud" not in module.name:
         try:
             importlib.import_module(module.name)
         except Exception:
@@ -148,8 +148,10 @@ def record(request: pytest.FixtureRequest) -> str:
     return f"buckets/b/collections/c/records/{digest[:12]}"
 
 
-@pytest.mark.parametrize("module", ["sqlalchemy", "psycopg2", "psycopg", "zope.sqlalchemy"])
-def test_what_kinto_needs_for_postgresql_is_not_there(python, module):
+@pytest.mark.parametrize(
+    "module", ["sqlalchemy", "psycopg2", "psycopg", "zope.sqlalchemy", "google", "google_crc32c"]
+)
+def test_what_only_some_servers_need_is_not_there(python, module):
     looked = subprocess.run([*python, "-c", f"import {module}"], capture_output=True, text=True)
 
     assert "ModuleNotFoundError" in looked.stderr
@@ -162,7 +164,17 @@ def test_every_module_can_be_imported(python):
     assert imported.returncode == 0, imported.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["gc"], ["rebase"]])
+def test_google_cloud_storage_is_an_extra(python):
+    opened = (
+        "from kinto_attachment.storage import GCloudOptions, open_storage\n"
+        "open_storage(GCloudOptions('files'))"
+    )
+    failed = subprocess.run([*python, "-c", opened], capture_output=True, text=True)
+
+    assert "ModuleNotFoundError: No module named 'google'" in failed.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["check"], ["gc"], ["publish"], ["rebase"]])
 def test_the_command_explains_itself(python, programs, command):
     script = str(programs / "kinto-attachment")
     explained = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docutils.core import publish_doctree
 
-from benchmarks import report, resumable
+from benchmarks import downloads, report, resumable
 from benchmarks.bars import bars, growth_of
 from benchmarks.client import GIB, MIB
 from benchmarks.in_server import seeded
@@ -116,6 +116,18 @@ def test_a_resumable_upload_stands_beside_a_plain_one_and_another_server(samples
     assert resumable.against(samples, resumable.PLAIN_UPLOAD, case) == 0.5
     assert resumable.against(samples, resumable.TUS_SERVER, case) == 2
     assert (memory.worst, memory.reached) == (20, False)
+
+
+def test_a_download_stands_beside_a_bare_response(samples):
+    case = {"size": GIB, "server": "gunicorn"}
+    samples.add(downloads.NAME, THIS, 0, case, seconds=1.2, cpu=0.5, memory=2 * MIB)
+    samples.add(downloads.NAME, downloads.BARE, 0, case, seconds=1, cpu=0.4, memory=0)
+
+    *_, ratio, memory = bars(samples)
+
+    assert (ratio.worst, ratio.reached) == (1.2, True)
+    assert (memory.worst, memory.reached) == (2, True)
+    assert "500 ms / 400 ms" in report.text(samples)
 
 
 def test_the_plot_is_the_same_for_the_same_figures(samples, tmp_path):

@@ -73,8 +73,12 @@ def test_the_commands_for_operators_do_what_is_said(make_record, files, kinto_se
     settings = {**kinto_settings, "kinto.attachment.former_base_urls": OLD}
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "kinto.ini").write_text(ini(settings, 8888))
+    settings["kinto.attachment.base_path"] = str(tmp_path / "other")
+    (tmp_path / "config" / "other.ini").write_text(ini(settings, 8888))
 
     for line in commands("operations.rst"):
         run(line, tmp_path)
 
-    assert record.data["attachment"]["location"].startswith(NEW)
+    location = record.data["attachment"]["location"]
+    assert location.startswith(NEW)
+    assert (tmp_path / "other" / location.removeprefix(NEW)).read_bytes() == b"content"

@@ -1,11 +1,12 @@
-"""Empty file storages for the tests: on the local disk, and on two S3 servers that are started
-once, side by side."""
+"""Empty file storages for the tests: on the local disk, on two S3 servers that are started once,
+side by side, and on one that plays Google Cloud Storage."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +18,29 @@ from typing import Any
 import pytest
 
 from kinto_attachment.storage import FileStorage, NewFile
+from kinto_attachment.storage.gcloud import GCloudStorage
 from kinto_attachment.storage.local import LocalStorage
-from kinto_attachment.storage.options import S3Options
+from kinto_attachment.storage.options import GCloudOptions, S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
-from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
-from tests.support.storage_faults import Faults, Fuse, disk_fails, s3_fails
+from tests.support.servers.gcs import GcsServer
+from tests.support.servers.s3 import (
+    MiniStackServer,
+    MotoServer,
+    RcloneServer,
+    S3Server,
+    SeaweedServer,
+)
+from tests.support.storage_faults import Faults, Fuse, disk_fails, gcloud_fails, s3_fails
 
+PIECE = re.compile(r"\.[0-9a-f-]{36}-\d{10}\.part")
+"""The name of a resumable file's piece on Google Cloud Storage."""
 BASE_URL = "https://files.example.org/"
+
+# "make tests-stores" runs the tests on these.
+MORE_STORES = [
+    pytest.param(name, marks=pytest.mark.more_stores) for name in ("ministack", "rclone")
+]
 
 
 class Backend:
@@ -87,9 +103,58 @@ def seaweedfs(s3_servers: dict[str, S3Server]) -> Iterator[S3Server]:
     s3_servers["seaweedfs"].empty()
 
 
-@pytest.fixture(params=["moto", "seaweedfs"])
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    """The server that the tests share."""
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_server: GcsServer) -> Iterator[GcsServer]:
+    """A server that plays Google Cloud Storage, with an empty bucket."""
+    yield gcs_server
+    gcs_server.reset()
+    # Else each connection that a storage keeps open is a thread here.
+    gcs_server.disconnect()
+
+
+@pytest.fixture(scope="session")
+def ministack_server() -> Iterator[S3Server]:
+    with MiniStackServer() as server:
+        yield server
+
+
+@pytest.fixture
+def ministack(ministack_server: S3Server) -> Iterator[S3Server]:
+    yield ministack_server
+    ministack_server.empty()
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[S3Server]:
+    with RcloneServer() as server:
+        yield server
+
+
+@pytest.fixture
+def rclone(rclone_server: S3Server) -> Iterator[S3Server]:
+    yield rclone_server
+    rclone_server.empty()
+
+
+def expect_limits(request: pytest.FixtureRequest) -> None:
+    """Let a test that is marked as a limit of the store ``request.param`` fail as it says."""
+    for mark in request.node.iter_markers("limit_of"):
+        store, reason, raises = mark.args
+        if store == request.param:
+            request.applymarker(pytest.mark.xfail(raises=raises, reason=f"{store}: {reason}"))
+
+
+@pytest.fixture(params=["moto", "seaweedfs", *MORE_STORES])
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Each S3 server in turn, with an empty bucket."""
+    expect_limits(request)
     server: S3Server = request.getfixturevalue(request.param)
     return server
 
@@ -132,13 +197,14 @@ def make_faults() -> Iterator[Callable[[S3Storage], Faults]]:
         faults.end()
 
 
-@pytest.fixture(params=["local", "moto", "seaweedfs"])
+@pytest.fixture(params=["local", "moto", "seaweedfs", *MORE_STORES, "gcloud"])
 def backend(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     make_s3: Callable[..., S3Storage],
 ) -> Backend:
     """Each backend in turn."""
+    expect_limits(request)
     if request.param == "local":
 
         def make_local(base_url: str = BASE_URL, extensions: str = "default") -> LocalStorage:
@@ -147,12 +213,25 @@ def backend(
         return Backend(
             make_local, list, lambda fuse, _: disk_fails(fuse), (str(tmp_path / "files"),)
         )
+    if request.param == "gcloud":
+        gcs: GcsServer = request.getfixturevalue("gcs")
+        return Backend(
+            lambda **options: gcloud_storage(gcs, **options),
+            lambda: [
+                f"{each.name}?upload_id={each.upload_id}"
+                for each in gcs.sessions()
+                # Nobody can find that of a killed process. Google forgets it within a week.
+                if not PIECE.fullmatch(each.name)
+            ],
+            gcloud_fails,
+            (gcs.endpoint_url, gcs.bucket),
+        )
     server: S3Server = request.getfixturevalue(request.param)
     return Backend(
         lambda **options: make_s3(server, **options),
         lambda: [f"{key}?uploadId={upload}" for key, upload in server.uploads()],
         s3_fails,
-        (server.endpoint_url, server.bucket, server.access_key, server.secret_key),
+        (server.endpoint_url, server.bucket, server.access_key, server.secret_key, server.acl),
     )
 
 
@@ -162,7 +241,8 @@ def storage(backend: Backend) -> FileStorage:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
+def _no_thread_is_left(gcs_server: GcsServer) -> Iterator[None]:
+    # The server's own thread is there before, and until the end.
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 2
@@ -188,9 +268,12 @@ def storage_of(*arguments: str) -> FileStorage:
     """The storage of a ``Backend`` with these arguments."""
     if len(arguments) == 1:
         return LocalStorage(arguments[0])
-    endpoint_url, bucket, access_key, secret_key = arguments
+    if len(arguments) == 2:
+        return GCloudStorage(GCloudOptions(arguments[1], endpoint_url=arguments[0]))
+    endpoint_url, bucket, access_key, secret_key, acl = arguments
     options = S3Options(
         bucket,
+        acl=acl,
         access_key=access_key,
         secret_key=secret_key,
         endpoint_url=endpoint_url,
@@ -205,6 +288,7 @@ def s3_storage(
     """A storage in the bucket of ``server``; ``options`` are those of ``S3Options``."""
     defaults = {
         "bucket": server.bucket,
+        "acl": server.acl,
         "access_key": server.access_key,
         "secret_key": server.secret_key,
         "endpoint_url": server.endpoint_url,
@@ -212,6 +296,14 @@ def s3_storage(
         "num_retries": 0,
     }
     return S3Storage(S3Options(**{**defaults, **options}), base_url, extensions)
+
+
+def gcloud_storage(
+    server: GcsServer, base_url: str = BASE_URL, extensions: Any = "default", **options: Any
+) -> GCloudStorage:
+    """A storage in the bucket of ``server``; ``options`` are those of ``GCloudOptions``."""
+    defaults = {"bucket": server.bucket, "endpoint_url": server.endpoint_url, "num_retries": 0}
+    return GCloudStorage(GCloudOptions(**{**defaults, **options}), base_url, extensions)
 
 
 def open_files() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import io
 import re
 import threading
@@ -18,6 +19,7 @@ from pyramid_storage.exceptions import FileNotAllowed
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable, StoredFile
+from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import BASE_URL, Backend, UsedMeanwhile, random_bytes
 
@@ -222,6 +224,7 @@ def test_an_exact_name_stays_in_the_storage_and_is_not_for_resumable_files(
     assert backend.everything() == []
 
 
+@pytest.mark.limit_of("rclone", "names are paths", StorageUnavailable)
 def test_a_file_and_a_folder_of_one_name_are_in_nobodys_way(backend: Backend) -> None:
     stored = {}
     for number, (folder, filename) in enumerate(
@@ -669,3 +672,42 @@ def test_discard_never_raises(
     monkeypatch.setattr(staged, "_discard", broken)
     staged.discard()
     assert "the disk is on fire" in caplog.text
+
+
+@pytest.mark.parametrize("size", [10, MIN_PART_SIZE + 1])
+@pytest.mark.parametrize("exact_name", [True, False])
+def test_type_and_hash_are_told_where_the_storage_keeps_them(
+    backend: Backend, size: int, exact_name: bool
+) -> None:
+    content = random_bytes(size)
+    sha256 = hashlib.sha256(content).hexdigest()
+    options = {"content_type": "text/x-test", "exact_name": exact_name}
+    name = backend.store(content, "a.txt", sha256=sha256, **options)
+
+    found = backend.storage.stat(name)
+
+    is_local = isinstance(backend.storage, LocalStorage)
+    told = (None, None) if is_local else ("text/x-test", sha256)
+    assert (found.content_type, found.sha256) == told
+    assert backend.storage.stat(backend.store(b"x")).sha256 is None
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, f"{'b' * 200}/" * 5 + "c" * 19])
+def test_every_storage_has_names_of_255_bytes_and_1024_with_folders(
+    backend: Backend, name: str
+) -> None:
+    folder, _, filename = name.rpartition("/")
+
+    assert backend.storage.refuses(name) is None
+    assert backend.store(b"x", filename, folder=folder, exact_name=True) == name
+    assert backend.content(name) == b"x"
+
+
+def test_a_name_that_is_too_long_for_any_storage_is_refused(backend: Backend) -> None:
+    assert backend.storage.refuses(f"{'b' * 250}/" * 16 + "b" * 250) is not None
+
+
+def test_only_some_disks_take_names_that_differ_in_case_for_one(backend: Backend) -> None:
+    assert not backend.storage.folds_case()
+    backend.store(b"x")
+    assert not backend.storage.folds_case()

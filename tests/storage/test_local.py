@@ -602,3 +602,52 @@ for _ in range(50):
     processes = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     assert len(everything(root)) == 100
+
+
+def test_a_segment_of_more_than_255_bytes_is_refused(storage: LocalStorage) -> None:
+    for name in ("a" * 256, "é" * 128, f"{'a' * 256}/b"):
+        assert storage.refuses(name) == "has more than 255 bytes between two slashes"
+
+
+def test_a_path_that_is_too_long_for_the_system_is_refused(
+    storage: LocalStorage, root: Path
+) -> None:
+    longest = 4095 - len(f"{root}/")
+    name = (f"{'a' * 99}/" * 50)[:longest].removesuffix("/").ljust(longest, "b")
+
+    assert storage.refuses(name) is None
+    assert storage.refuses(f"{name}b") == "makes a path of more than 4095 bytes"
+
+
+@pytest.mark.parametrize("folder", ["files", "."])
+def test_a_disk_that_takes_names_in_another_case_for_the_same_is_known(
+    storage: LocalStorage, root: Path, folder: str
+) -> None:
+    """Two hard links look like one such name. What is around a missing folder tells as well."""
+    assert not storage.folds_case()
+    place = root.parent / folder
+    place.mkdir(exist_ok=True)
+    (place / "ab").touch()
+    (place / "AB").hardlink_to(place / "ab")
+
+    assert storage.folds_case()
+
+
+def test_names_without_letters_say_nothing_of_case(storage: LocalStorage, root: Path) -> None:
+    root.mkdir()
+    (root / "12.34").touch()
+    (root.parent / "FILES").hardlink_to(root / "12.34")
+    (root.parent / "files_").touch()
+
+    assert not storage.folds_case()
+
+
+def test_the_case_of_names_is_not_looked_up_where_nothing_may_be_read(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert not storage.folds_case()

@@ -133,6 +133,7 @@ def test_a_request_may_ask_for_many_checkpoints(backend: Backend) -> None:
     assert backend.everything() == [name]
 
 
+@pytest.mark.limit_of("rclone", "a part cannot be replaced by another one", StorageUnavailable)
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_requests_do_the_bytes_are_those_of_the_saved_states(
     backend: Backend, seed: int
@@ -348,12 +349,12 @@ def test_what_a_killed_process_had_written_since_its_checkpoint_is_dropped(
 KILLED_IN_FINISH = """
 import json, os, signal, sys
 from tests.storage.conftest import storage_of
-from tests.support.storage_faults import Fuse, disk_fails, s3_fails
+from tests.support.storage_faults import Fuse, fails
 _, state, steps, *arguments = sys.argv
 storage = storage_of(*arguments)
 file = storage.resume(json.loads(state))
 fuse = Fuse(int(steps), done=True, blow=lambda: os.kill(os.getpid(), signal.SIGKILL))
-with disk_fails(fuse) if len(arguments) == 1 else s3_fails(fuse, storage):
+with fails(fuse, storage):
     file.finish()
 """
 

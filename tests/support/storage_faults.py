@@ -7,12 +7,16 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
+import requests
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from kinto_attachment.storage import FileStorage
+from kinto_attachment.storage.gcloud import GCloudStorage
 from kinto_attachment.storage.s3 import S3Storage
 
 
@@ -49,12 +53,18 @@ class Faults:
 
         self._register(f"before-send.s3.{operation}", reply)
 
-    def lose_answers(self, operation: str, *, times: int = 1000) -> None:
+    def lose_answers(
+        self,
+        operation: str,
+        *,
+        times: int = 1000,
+        when: Callable[[Any], bool] = lambda request: True,
+    ) -> None:
         """Let the server do what it is asked to, but its answer get lost on the way."""
 
         def lose(request: Any, **_: Any) -> None:
             nonlocal times
-            if times:
+            if times and when(request):
                 times -= 1
                 self.client._endpoint.http_session.send(request)
                 raise ReadTimeoutError(endpoint_url=request.url)
@@ -68,6 +78,10 @@ class Faults:
             action(params)
 
         self._register(f"before-call.s3.{operation}", call)
+
+    def after(self, operation: str, action: Callable[..., None]) -> None:
+        """Call ``action(parsed=...)`` with each answer to ``operation``."""
+        self._register(f"after-call.s3.{operation}", action)
 
     def end(self) -> None:
         """Let all requests through again."""
@@ -88,8 +102,8 @@ class _Raw(io.BytesIO):
 
 
 class Fuse:
-    """Blows after so many steps of a storage: a step is a request to S3, or a call of the system
-    that changes a disk. With ``done``, the one that blows it is still done."""
+    """Blows after so many steps of a storage: a step is a request to a server, or a call of the
+    system that changes a disk. With ``done``, the one that blows it is still done."""
 
     def __init__(self, steps: int, *, done: bool, blow: Callable[[], None] = lambda: None) -> None:
         self._steps_left = steps
@@ -155,3 +169,28 @@ def s3_fails(fuse: Fuse, storage: S3Storage) -> Iterator[None]:
         yield
     finally:
         client.meta.events.unregister("before-send.s3", send)
+
+
+@contextlib.contextmanager
+def gcloud_fails(fuse: Fuse, storage: GCloudStorage) -> Iterator[None]:
+    """No request of ``storage`` reaches Google any more once the fuse has blown."""
+    session = storage._bucket.session.connect()
+    send = session.request
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        lost = fuse.loses_next
+
+        def fail() -> None:
+            raise (requests.ReadTimeout if lost else requests.ConnectTimeout)("Made up.")
+
+        return fuse.step(lambda: send(*args, **kwargs), fail)
+
+    with mock.patch.object(session, "request", guarded):
+        yield
+
+
+def fails(fuse: Fuse, storage: FileStorage) -> AbstractContextManager[None]:
+    """Whatever ``storage`` is, it does nothing any more once the fuse has blown."""
+    if isinstance(storage, GCloudStorage):
+        return gcloud_fails(fuse, storage)
+    return s3_fails(fuse, storage) if isinstance(storage, S3Storage) else disk_fails(fuse)

@@ -1,4 +1,4 @@
-"""What an upload asks PostgreSQL, and what others write between two of these questions."""
+"""What uploads and downloads ask PostgreSQL, and what others write between two questions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def questions():
 
 def test_an_upload_asks_no_more_than_a_plain_write(record, questions):
     plain = record.other()
-    # The first of all asks for more.
+    # The first of all, and the first that replaces a file, ask for more.
+    record.other("first").attach()
     record.other("first").attach()
 
     put = questions(lambda: plain.create(title="new"))
@@ -54,6 +55,17 @@ def test_the_plugin_asks_once_of_a_plain_write(record, questions, make_app):
     asked = questions(lambda: without.put_json(record.path, {"data": {"title": "new"}}))
 
     assert questions(lambda: record.create(title="newer")) == asked + 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_download_asks_no_more_than_a_read_of_the_record(record, questions, method):
+    record.attach()
+    # The first of all asks for more.
+    record.app.get(record.endpoint)
+
+    asked = questions(lambda: record.app.get(record.path))
+
+    assert questions(lambda: record.app.request(record.endpoint, method=method)) <= asked
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def test_conditions(attached, headers, status):
         assert "Content-Disposition" not in answer.headers
 
 
+@pytest.mark.both_storages
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_an_empty_file(record, method):
     record.attach(b"", "empty.txt")
@@ -554,6 +555,30 @@ def test_nothing_is_hooked_to_the_end_of_the_transaction(attached, monkeypatch):
     monkeypatch.setattr(FileChanges, "current", fail)
 
     assert read(attached).body == CONTENT
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+@pytest.mark.parametrize("bucket", ["b", "default"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_connection_is_held_while_the_storage_is_asked(
+    attached, kinto_database, monkeypatch, method
+):
+    files = attached.app.registry.getUtility(IFileStorage)
+    stat, read_file, busy = files.stat, files.read, []
+
+    def look():
+        question = """
+            SELECT query FROM pg_stat_activity WHERE datname = current_database()
+               AND pid <> pg_backend_pid() AND state <> 'idle'
+        """
+        busy.append(kinto_database.execute(question))
+
+    monkeypatch.setattr(files, "stat", lambda name: (look(), stat(name))[1])
+    monkeypatch.setattr(files, "read", lambda *asked: (look(), read_file(*asked))[1])
+
+    assert read(attached, method=method).headers["Content-Length"] == "10"
+
+    assert busy == ([[], []] if method == "GET" else [[]])
 
 
 @pytest.mark.both_storages

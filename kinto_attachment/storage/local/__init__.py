@@ -6,6 +6,7 @@ readers find the whole file, or none. Needs a file system with hard links.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime, timezone
@@ -19,9 +20,13 @@ from kinto_attachment.storage import names
 from kinto_attachment.storage.base import CHUNK_SIZE, FileStorage, OnUnreadable, StoredFile
 from kinto_attachment.storage.local import resumable as local_resumable
 from kinto_attachment.storage.local.disk import disk_errors, unavailable
+from kinto_attachment.storage.local.hidden_file import is_same_file
 from kinto_attachment.storage.local.staged import LocalStagedFile
 from kinto_attachment.storage.resumable import ResumableFile, State
 from kinto_attachment.storage.staged import NewFile, StagedFile
+
+# Linux's PATH_MAX has the NUL at the end, too.
+_MAX_PATH_BYTES = 4095
 
 
 class LocalStorage(FileStorage, LocalFileStorage):
@@ -30,6 +35,8 @@ class LocalStorage(FileStorage, LocalFileStorage):
     Only regular files count, no symbolic links. See ``PyramidStorage`` for ``base_url`` and
     ``extensions``.
     """
+
+    has_folders = True
 
     def __init__(
         self,
@@ -40,6 +47,21 @@ class LocalStorage(FileStorage, LocalFileStorage):
         super().__init__(base_url, extensions)
         self._root = Path(base_path).absolute()
         self.base_path = str(self._root)
+
+    def folds_case(self) -> bool:
+        with disk_errors(f"look at {self._root}"):
+            # A new folder may be empty, or missing: then those around it tell.
+            for folder in (self._root, *self._root.parents):
+                if (folds_case := _folds_case(folder)) is not None:
+                    return folds_case
+        return False
+
+    def refuses(self, name: str) -> str | None:
+        if any(len(segment.encode()) > names.MAX_BYTES for segment in name.split("/")):
+            return f"has more than {names.MAX_BYTES} bytes between two slashes"
+        if len(os.fsencode(f"{self.base_path}/{name}")) > _MAX_PATH_BYTES:
+            return f"makes a path of more than {_MAX_PATH_BYTES} bytes"
+        return None
 
     def stage(self, new: NewFile) -> StagedFile:
         return LocalStagedFile(self._root, _without_acl(new))
@@ -118,6 +140,17 @@ def _open(path: Path) -> FileIO:
 def _describe(name: str, found: os.stat_result) -> StoredFile:
     modified = datetime.fromtimestamp(found.st_mtime, timezone.utc)
     return StoredFile(name=name, size=found.st_size, modified=modified)
+
+
+def _folds_case(folder: Path) -> bool | None:
+    """Whether an entry of the folder has its name in the other case as well; ``None`` if there is
+    none that tells."""
+    with contextlib.suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            other = entry.name.swapcase()
+            if entry.name.isascii() and other != entry.name:
+                return is_same_file(folder / other, entry.stat(follow_symlinks=False))
+    return None
 
 
 def _walk(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from datetime import timezone
 from typing import Any
 
@@ -20,10 +21,15 @@ from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
-from kinto_attachment.storage.s3.new_object import attributes_of
+from kinto_attachment.storage.s3.new_object import SHA256, attributes_of, metadata_of
 from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, S3StagedFile
 from kinto_attachment.storage.s3.upload import MAX_PARTS
 from kinto_attachment.storage.staged import NewFile, StagedFile
+
+# Of keys, in UTF-8: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+_MAX_KEY_BYTES = 1024
+# What S3 says of an object that was stored without a type.
+_UNKNOWN_TYPE = "binary/octet-stream"
 
 
 class S3Storage(FileStorage, S3FileStorage):
@@ -48,6 +54,11 @@ class S3Storage(FileStorage, S3FileStorage):
         """The boto3 client of this process. Raises ``StorageUnavailable``."""
         return self._bucket.client
 
+    def refuses(self, name: str) -> str | None:
+        if len(name.encode()) > _MAX_KEY_BYTES:
+            return f"has more than {_MAX_KEY_BYTES} bytes"
+        return None
+
     def stage(self, new: NewFile) -> StagedFile:
         return S3StagedFile(self._bucket, new, attributes_of(new, self.acl))
 
@@ -62,11 +73,9 @@ class S3Storage(FileStorage, S3FileStorage):
 
     def incomplete(self) -> Iterator[IncompleteUpload]:
         with self._bucket.errors("list the unfinished uploads"):
-            pages = self.s3_client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket_name):
-                for entry in page.get("Uploads", ()):
-                    started = entry["Initiated"].astimezone(timezone.utc)
-                    yield IncompleteUpload(entry["Key"], entry["UploadId"], started)
+            for upload in self._bucket.uploads():
+                started = upload["Initiated"].astimezone(timezone.utc)
+                yield IncompleteUpload(upload["Key"], upload["UploadId"], started)
 
     def abort(self, upload: IncompleteUpload) -> None:
         with self._bucket.errors(f"abort the upload of {upload.name!r}"):
@@ -102,7 +111,12 @@ class S3Storage(FileStorage, S3FileStorage):
             found = self._bucket.head(key)
         if found is None:
             raise names.no_such_file(name)
-        return _describe(name, found["ContentLength"], found["LastModified"])
+        content_type = found.get("ContentType")
+        return replace(
+            _describe(name, found["ContentLength"], found["LastModified"]),
+            content_type=None if content_type == _UNKNOWN_TYPE else content_type,
+            sha256=metadata_of(found).get(SHA256),
+        )
 
     def presigned_url(
         self,

@@ -37,7 +37,7 @@ class S3StagedFile(StagedFile):
         self._new = new
         self._key = new.make_name()
         self._keep_name = not new.is_random
-        self._object = NewObject(bucket, attributes, uuid4().hex)
+        self._object = NewObject(bucket, attributes, uuid4().hex, new.sha256)
         self._part_size = part_size(new.size)
         self._buffer = PartBuffer(self._part_size)
         self._upload: MultipartUpload | None = None

@@ -1,0 +1,185 @@
+"""Two stores and the ``kinto-attachment copy`` from one to the other: the fixtures of its tests,
+which import them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinto_attachment.attachments.site import MARKER
+from kinto_attachment.storage import GCloudOptions, NewFile, open_storage
+from kinto_attachment.storage.names import PRIVATE_PREFIX, is_private
+from tests.conftest import kinto_settings_with
+from tests.support.inventory import Bucket, Folder
+from tests.support.servers.gcs import GcsServer
+from tests.support.servers.gcs.bucket import StoredObject
+from tests.support.servers.kinto import ini
+from tests.support.servers.s3 import S3Server, SeaweedServer
+
+WAYS = [
+    ("local", "local"),
+    ("local", "moto"),
+    ("local", "seaweedfs"),
+    ("local", "gcs"),
+    ("s3", "local"),
+    ("s3", "seaweedfs"),
+    ("s3", "gcs"),
+]
+"""From where to where."""
+
+every_way = pytest.mark.parametrize(("where", "to"), WAYS, ids="-".join)
+to_clouds = pytest.mark.parametrize("to", ["moto", "gcs"])
+to_s3 = pytest.mark.parametrize("to", ["moto"])
+
+
+class GoogleBucket:
+    """The bucket of a server that plays Google Cloud Storage, and another one for private files,
+    with ``private_settings``."""
+
+    def __init__(self, server: GcsServer) -> None:
+        self._server = server
+        self.settings = {
+            "base_path": None,
+            "gcloud.bucket_name": server.bucket,
+            "gcloud.endpoint_url": server.endpoint_url,
+        }
+
+    @property
+    def private_settings(self) -> dict[str, str]:
+        if self._private not in self._server.buckets:
+            self._server.create_bucket(self._private)
+        return {"gcloud.private_bucket_name": self._private}
+
+    @property
+    def _private(self) -> str:
+        return f"{self._server.bucket}-private"
+
+    def names(self) -> list[str]:
+        """The names of all that is stored, without the marker of the site."""
+        names = self._server.keys() + [each.name for each in self._server.sessions()]
+        if self._private in self._server.buckets:
+            names += [f"{PRIVATE_PREFIX}{key}" for key in self._server.keys(self._private)]
+        return sorted(names)
+
+    def read(self, name: str) -> bytes:
+        bucket = self._private if is_private(name) else self._server.bucket
+        return self._server.objects(bucket)[name.removeprefix(PRIVATE_PREFIX)].content
+
+    def private_objects(self) -> list[StoredObject]:
+        """The private files, as the server has them."""
+        keys = self._server.keys(self._private)
+        return [self._server.objects(self._private)[key] for key in keys]
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store an object in the place of another one, as another program does."""
+        options = GCloudOptions(self._server.bucket, endpoint_url=self._server.endpoint_url)
+        files = open_storage(options)
+        files.delete(name)
+        folder, _, filename = name.rpartition("/")
+        staged = files.stage(NewFile(filename, folder=folder, exact_name=True))
+        staged.write(content)
+        staged.finish()
+
+
+Stored = Folder | Bucket | GoogleBucket
+
+
+class Copied:
+    """What is stored at the target, seen behind the plugin's back, and the ini file of it."""
+
+    def __init__(self, stored: Stored, path: Path) -> None:
+        self.stored = stored
+        self.ini = path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of a server that uses it."""
+        return {"aws.bucket": None, **self.stored.settings}
+
+    def names(self) -> list[str]:
+        return self.stored.names()
+
+    def contents(self) -> dict[str, bytes]:
+        return contents(self.stored)
+
+    @property
+    def marker(self) -> str:
+        return self.stored.read(MARKER).decode()
+
+
+def contents(stored: Stored) -> dict[str, bytes]:
+    """What is stored, by name."""
+    return {name: stored.read(name) for name in stored.names()}
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_of_all() -> Iterator[S3Server]:
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def seaweedfs(seaweedfs_of_all: S3Server) -> Iterator[S3Server]:
+    yield seaweedfs_of_all
+    seaweedfs_of_all.empty()
+
+
+@pytest.fixture(scope="session")
+def gcs_of_all() -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_of_all: GcsServer) -> Iterator[GcsServer]:
+    yield gcs_of_all
+    gcs_of_all.reset()
+    gcs_of_all.disconnect()
+
+
+@pytest.fixture
+def to() -> str:
+    """Where files are copied to."""
+    return "local"
+
+
+@pytest.fixture
+def make_target(
+    to: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Copied]]:
+    """``make_target({"acl": "private"})``: the target, with these settings of the plugin."""
+    stored: Stored
+    if to == "local":
+        stored = Folder(tmp_path / "target")
+    elif to == "gcs":
+        stored = GoogleBucket(request.getfixturevalue(to))
+    else:
+        stored = Bucket(request.getfixturevalue(to))
+
+    def make(attachment: dict[str, Any] | None = None) -> Copied:
+        path = tmp_path / "other.ini"
+        of_plugin = {**stored.settings, **(attachment or {})}
+        path.write_text(ini(kinto_settings_with({}, of_plugin, {}), 8888))
+        return Copied(stored, path)
+
+    yield make
+    if to == "moto":
+        request.getfixturevalue(to).empty()
+
+
+@pytest.fixture
+def target(make_target: Callable[..., Copied]) -> Copied:
+    return make_target()
+
+
+@pytest.fixture
+def copy(command: Callable[..., Any], target: Copied) -> Callable[..., Any]:
+    """``copy("--dry-run", attachment={...})`` runs the command on a server with these settings."""
+
+    def run(*options: str, **settings: Any) -> Any:
+        return command("copy", "--to-ini", str(target.ini), "--json", *options, **settings)
+
+    return run
