@@ -22,7 +22,7 @@ def private(demo, records) -> Demo:
 
 def shown(demo: Demo, name: str) -> str:
     """Where the link of a file leads to."""
-    return str(demo.page.get_by_role("link", name=name).get_attribute("href"))
+    return str(demo.page.get_by_role("link", name=name, exact=True).get_attribute("href"))
 
 
 def test_a_private_file_is_shown_by_links_which_need_no_password(private, page):
@@ -52,9 +52,13 @@ def test_its_address_without_the_link_answers_nobody_else(private, records, url)
         assert status(address, records.user) == 200
 
 
-def test_the_links_of_a_page_are_made_in_one_request(private, records, page):
-    for number in range(3):
-        private.upload(f"{number}.txt", b"content")
+def test_the_links_of_a_page_are_made_in_one_request(private, records, page, url):
+    api, auth = f"{url.removesuffix('demo/')}v1/", (records.user, "secret")
+    user = requests.get(api, auth=auth, timeout=30).json()["user"]
+    for number in range(30):
+        endpoint = f"buckets/private/collections/{user['bucket']}/records/r{number}/attachment"
+        files = {"attachment": (f"file-{number}.png", png(40), "image/png")}
+        requests.post(api + endpoint, files=files, auth=auth, timeout=30).raise_for_status()
     batches: list[str] = []
 
     def note(request: Request) -> None:
@@ -63,10 +67,11 @@ def test_the_links_of_a_page_are_made_in_one_request(private, records, page):
 
     page.on("request", note)
     private.press("Log in")
-    expect(private.status).to_have_text(f"These are the files of {records.user}.")
 
+    expect(private.rows).to_have_count(30)
     assert len(batches) == 1
-    assert len({shown(private, f"{number}.txt") for number in range(3)}) == 3
+    assert len({shown(private, f"file-{number}.png") for number in range(30)}) == 30
+    expect(private.rows.first.locator("img")).to_have_js_property("naturalWidth", 40)
 
 
 def test_public_and_private_files_are_apart(private, records, page):
