@@ -17,6 +17,7 @@ from pyramid.settings import aslist
 
 from kinto_attachment.errors import Forbidden, answered
 from kinto_attachment.settings import DEFAULT_BUCKET_PLUGIN
+from kinto_attachment.views import download
 
 # What build_request() does not copy from the original request, and makes up.
 _ENVIRON = (
@@ -83,6 +84,7 @@ def default_bucket_attachment(request: Any) -> Any:
 
 def default_bucket_other(request: Any) -> Any:
     """Hand on a request that creates nothing: a download, a link, or one on a resumable upload."""
+    download.without_challenge(request)
     return request.invoke_subrequest(_in_own_bucket(request))
 
 

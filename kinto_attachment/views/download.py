@@ -189,7 +189,8 @@ class _RedirectResponse(_FileResponse):
     sent: Kinto may log those that a response has before."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(status=302, headers={**_NOT_SHARED, "Cache-Control": "private, no-store"})
+        super().__init__(status=302)
+        self.headers.update({**_NOT_SHARED, "Cache-Control": "private, no-store"})
         self._url = url
 
     def __call__(self, environ: Any, start_response: Any) -> Any:

@@ -164,13 +164,8 @@ class _LinkResponse(Response):
 
     def __init__(self, content: dict[str, Any]) -> None:
         encoded = json.dumps(content).encode()
-        super().__init__(
-            status=201,
-            content_type="application/json",
-            charset="utf-8",
-            app_iter=[encoded],
-            headers={"Cache-Control": "no-store"},
-        )
+        super().__init__(status=201, content_type="application/json", app_iter=[encoded])
+        self.headers["Cache-Control"] = "no-store"
         self.content_length = len(encoded)
         self._content = content
 

@@ -64,10 +64,11 @@ def attachment(web, stored, request):
 def check(make_record, command, attachment):
     """``check()``: the result for a site with a private file."""
 
-    def run(*, permissions=None, **settings):
+    def run(*, permissions=None, prepare=lambda record: None, **settings):
         merged = {**attachment, **settings}
         record = make_record(attachment=merged)
         record.attach(CONTENT, permissions=permissions or {})
+        prepare(record)
         return command("check", "--json", attachment=merged)
 
     return run
@@ -187,9 +188,15 @@ def test_what_everybody_may_read_is_not_asked_for(check, web):
 
 
 @pytest.mark.parametrize("where", ["s3"])
-def test_a_bucket_that_is_public(check):
-    """moto asks for no signature."""
-    result = check()
+def test_a_bucket_that_is_public(check, moto):
+    def publish(record):
+        (name,) = record.files()
+        where = {"Bucket": moto.private_bucket, "Key": name.removeprefix("_private/")}
+        moto.admin.put_object_acl(**where, ACL="public-read")
+
+    assert check().status == 0
+
+    result = check(prepare=publish)
 
     assert result.status == 1
     assert result.counts["private files for anybody"] == 1

@@ -103,6 +103,23 @@ def test_files_by_their_name_are_described_where_they_are_served(make_app, descr
     assert by_name["get"]["responses"].keys() == responses.keys()
 
 
+def test_a_link_may_be_short(paths, described):
+    operation = paths[f"{PATH}/link"]["post"]
+
+    body = [each for each in operation["parameters"] if each["in"] == "body"]
+    assert [each["required"] for each in body] == [False]
+    assert body[0]["schema"]["properties"].keys() == {"expires_in", "download"}
+    made = operation["responses"]["201"]["schema"]["properties"]
+    assert {name: made[name]["type"] for name in made} == {"url": "string", "expires": "integer"}
+    names = ["201", "400", "401", "403", "404", "405", "503"]
+    assert sorted(operation["responses"]) == names
+    for status in names[1:]:
+        assert (
+            operation["responses"][status]["schema"]
+            == (described["post"]["responses"]["400"]["schema"])
+        )
+
+
 def test_a_removal_has_no_body(described):
     assert "consumes" not in described["delete"]
     assert parameters(described["delete"]) == {

@@ -9,6 +9,8 @@ import time
 import pytest
 import transaction
 import webtest
+from kinto.core.events import ResourceChanged
+from kinto.core.metrics import IMetricsService, NoOpMetricsService, NoOpTimer
 
 from kinto_attachment.attachments.references import FILES
 from kinto_attachment.database import location_index
@@ -465,15 +467,50 @@ def test_nor_is_one_where_kinto_fails(record, anyone, logged, monkeypatch):
     assert token_in(url) not in logged()
 
 
+def test_nor_in_history_events_or_metrics(make_private):
+    def remember(*arguments, **named):
+        seen.append(repr((arguments, named)))
+        return NoOpTimer()
+
+    class Metrics(NoOpMetricsService):
+        count = observe = timer = remember
+
+    seen, events = [], []
+    record = make_private(
+        **{
+            "kinto.includes": "kinto.plugins.default_bucket kinto.plugins.history"
+            " kinto_attachment",
+            "kinto.metrics_matchdict_fields": "name bucket_id id",
+        }
+    )
+    registry = record.app.registry
+    before = registry.metrics
+    history = "/v1/buckets/b/history"
+    entries = record.app.get(history).json["data"]
+    registry.registerUtility(Metrics(), IMetricsService)
+    registry.registerHandler(events.append, (ResourceChanged,))
+    try:
+        url = link_to(record)
+        record.app.as_user(None).get(url)
+        record.app.as_user(None).get(f"{url}x", status=403)
+    finally:
+        registry.registerUtility(before, IMetricsService)
+        registry.unregisterHandler(events.append, (ResourceChanged,))
+
+    assert record.app.get(history).json["data"] == entries
+    assert events == []
+    text = "\n".join(seen)
+    assert name_of(record) in text
+    assert token_in(url).rpartition(".")[2] not in text
+
+
 def environ_after(app, url, **environ):
     """What a server sees of its environ once the request is over, as gunicorn's access log
     does."""
     request = webtest.TestRequest.blank(url)
     request.environ.update(environ)
     request.environ["wsgi.errors"] = io.StringIO()
-    chunks = app.app(request.environ, lambda *arguments: None)
-    b"".join(chunks)
-    chunks.close()
+    b"".join(app.app(request.environ, lambda *arguments: None))
     return request.environ
 
 
