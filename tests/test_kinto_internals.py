@@ -655,7 +655,7 @@ def test_a_plugin_hears_of_a_deleted_collection_before_its_records_go(app):
     "kinto.core.events.notify_resource_event",
     "request.get_resource_events",
     'request.bound_data["resource_events"]',
-    by="commands/rebase.py",
+    by="commands/edits.py",
     why="a command that changes records tells other plugins, as a request would",
 )
 def test_events_are_told_outside_of_a_request_from_a_client(app):

@@ -40,11 +40,21 @@ def write(
 def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> bool:
     """Whether the schemas of the collection and the bucket accept ``data`` as the record."""
     try:
-        # process_object() changes what it is given.
-        _resource(request, context, "PUT", {"data": data}).process_object({**data})
+        processed(request, context, data)
     except HTTPBadRequest:
         return False
     return True
+
+
+def processed(request: Any, context: AttachmentContext, data: dict[str, Any]) -> dict[str, Any]:
+    """Return what Kinto stores for ``data`` as the record.
+
+    Raises ``HTTPBadRequest`` if the schemas of the collection and the bucket do not accept it.
+    """
+    resource = _resource(request, context, "PUT", {"data": data})
+    # It changes what it is given.
+    found: dict[str, Any] = resource.process_object({**data})
+    return found
 
 
 def validate(request: Any, context: AttachmentContext, body: dict[str, Any]) -> None:

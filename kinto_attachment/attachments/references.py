@@ -226,6 +226,31 @@ class References:
         elif holding is None or name != held or holding.get("location") != attachment["location"]:
             self._write_holding(holder, name, attachment)
 
+    def relocate(self, holder: Holder, former: str, name: str, attachment: Object) -> None:
+        """Let a record hold the file ``name``, a copy of ``former``, before it is written with the
+        new ``attachment``; release what it has held.
+
+        The row of the copy is created with its first holder. Raises ``FileDeleted`` if one of the
+        files has been deleted meanwhile.
+        """
+        old = {former, *filter(None, [self.held_by(holder)])}
+        rows = {each: self._locked_file(each) for each in sorted({*old, name})}
+        copy, source = rows[name], rows[former]
+        if source is None or (copy is not None and not copy["holders"]):
+            raise FileDeleted()
+        if copy is None:
+            states = ("private", "collection", "kept", "gone")
+            copy = {key: value for key, value in source.items() if key not in states}
+            copy |= {"name": name, "holders": []}
+            copy |= {"private": True} if is_private(name) else {}
+        self._write_file({**copy, "holders": sorted({*copy["holders"], holder.uri})})
+        for each in old:
+            row = rows[each]
+            if row is not None and holder.uri in row["holders"]:
+                self._drop_holder(row, holder)
+                self._write_file(row)
+        self._write_holding(holder, name, attachment, copy)
+
     def release_many(self, holders: Collection[Holder]) -> None:
         """Release the files of records that are deleted, or about to be."""
         if not is_transactional(self._kinto_storage):

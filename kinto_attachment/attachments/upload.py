@@ -70,7 +70,12 @@ class UploadPolicy:
             # An allowed extension would be worth nothing: "cat.jpg", served as HTML.
             believe_scripts=not self._settings.extensions,
         )
-        path, pattern = PurePosixPath(part.filename), self._settings.filename_pattern
+        new = self.new_file(part.filename, mimetype, size)
+        return IncomingFile(part.filename, mimetype, new, self.max_size)
+
+    def new_file(self, filename: str, mimetype: str, size: int | None = None) -> NewFile:
+        """Name a file, whether or not it would be accepted."""
+        path, pattern = PurePosixPath(filename), self._settings.filename_pattern
         # Without a random part, names repeat: the storage looks which are taken.
         private = self._settings.private
         randomize = private or (self._settings.randomize and "{filename}" in pattern.text)
@@ -81,8 +86,8 @@ class UploadPolicy:
         )
         if randomize and "{filename}" not in stem:
             stem = NewFile.random_name
-        new = NewFile(
-            part.filename if randomize else f"{stem}{path.suffix}",
+        return NewFile(
+            filename if randomize else f"{stem}{path.suffix}",
             folder=self._folder,
             randomize=randomize,
             random_name=stem if randomize else NewFile.random_name,
@@ -91,7 +96,6 @@ class UploadPolicy:
             private=private,
             size=size,
         )
-        return IncomingFile(part.filename, mimetype, new, self.max_size)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _SHARE = 10
 
 
 def check_settings(site: Site) -> None:
-    """Refuse settings with which gc cannot know which files are the site's.
+    """Refuse settings with which a command cannot know which files are the site's.
 
     Raises ``Refused``.
     """
@@ -35,14 +35,16 @@ def check_settings(site: Site) -> None:
 
 def check_base_path(settings: Settings) -> None:
     """Refuse a relative path. Raises ``Refused``."""
-    options = settings.storage
-    base_path = options.base_path if isinstance(options, LocalOptions) else None
-    if base_path is not None and not Path(base_path).is_absolute():
-        raise Refused(
-            f"kinto.attachment.base_path is relative ({base_path}): the folder depends on where a"
-            f" command is started. Write the whole path, like {Path(base_path).absolute()}, or"
-            " where the servers run."
-        )
+    for name, options in (
+        ("base_path", settings.storage),
+        ("private.base_path", settings.private_storage),
+    ):
+        if isinstance(options, LocalOptions) and not Path(options.base_path).is_absolute():
+            raise Refused(
+                f"kinto.attachment.{name} is relative ({options.base_path}): the folder depends on"
+                " where a command is started. Write the whole path, like"
+                f" {Path(options.base_path).absolute()}, or where the servers run."
+            )
 
 
 def check_site(site: Site, inventory: Inventory, *, deletes: bool) -> None:

@@ -15,12 +15,8 @@ from collections.abc import Iterable
 from itertools import groupby, islice
 from typing import Any
 
-import transaction
-from kinto.core.events import ACTIONS, notify_resource_event
-from pyramid.request import Request
-from pyramid.scripting import prepare
-
 from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.commands import edits
 from kinto_attachment.commands.options import base_url
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.site import Refused, Site
@@ -29,9 +25,6 @@ from kinto_attachment.database.scan import records_with_attachment, snapshot
 from kinto_attachment.http.multipart import FILE
 
 logger = logging.getLogger(__name__)
-
-_BATCH = 100
-"""Records written in one transaction."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +82,7 @@ class _Rebase:
                 f"--to should be what kinto.attachment.base_url says ({settings.base_url!r}), or"
                 f" empty: the server would not know its own files at {base_url!r}."
             )
-        self._registry = site.registry
-        self._kinto_storage = site.kinto_storage
+        self._site = site
         self._former = former
         self._base_url = base_url
         self.written = 0
@@ -110,64 +102,27 @@ class _Rebase:
 
     def write(self, uris: Iterable[str]) -> None:
         """Rewrite records, which come sorted by collection."""
-        for parent_id, group in groupby(map(Holder.at, uris), key=lambda holder: holder.parent_id):
-            while batch := list(islice(group, _BATCH)):
-                self._write_batch(parent_id, batch)
+        for _, group in groupby(map(Holder.at, uris), key=lambda holder: holder.parent_id):
+            while batch := list(islice(group, edits.BATCH)):
+                self._write_batch(batch)
 
-    def _write_batch(self, parent_id: str, holders: list[Holder]) -> None:
-        """Rewrite records in one transaction; one by one if that fails, for what is refused may
-        be one of them only."""
-        request = Request.blank(f"/{self._registry.route_prefix}{parent_id}/records")
-        request.matchdict = {}
-        # History then has plugin:kinto-attachment as the user, as with other plugins.
-        request.authn_type, request.selected_userid = "plugin", "kinto-attachment"
-        with prepare(request, self._registry):
-            try:
-                with transaction.manager:
-                    written = sum(self._write(request, holder) for holder in holders)
-                    for event in request.get_resource_events():
-                        self._registry.notify(event)
-            except Exception:
-                # Subscribers of other plugins may raise anything.
-                if len(holders) == 1:
-                    logger.exception("%s was not written.", holders[0].uri)
-                    self.failed += 1
-                    return
-            else:
-                self.written += written
-                self._notify_after_commit(request)
-                return
-        for holder in holders:
-            self._write_batch(parent_id, [holder])
+    def _write_batch(self, holders: list[Holder]) -> None:
+        written, failed = edits.apply(self._site.registry, holders, self._edit)
+        self.written += written
+        self.failed += len(failed)
+        for holder, error in failed.items():
+            logger.error("%s was not written.", holder.uri, exc_info=error)
 
-    def _notify_after_commit(self, request: Any) -> None:
-        for event in request.get_resource_events(after_commit=True):
-            try:
-                self._registry.notify(event)
-            except Exception:
-                logger.exception("A subscriber failed; the records are written all the same.")
-        transaction.abort()
-
-    def _write(self, request: Any, holder: Holder) -> bool:
+    def _edit(self, request: Any, holder: Holder) -> bool:
         """Rewrite one record, unless its location does not need it any more."""
-        record = lock(self._kinto_storage, **holder.key)
+        record = lock(self._site.kinto_storage, **holder.key)
         attachment = (record or {}).get(FILE)
         if record is None or not isinstance(attachment, dict):
             return False
         location = self.location(attachment)
         if location is None:
             return False
-        rebased = {**record, FILE: {**attachment, "location": location}}
-        del rebased["last_modified"]
-        rebased = self._kinto_storage.update(**holder.key, obj=rebased)
-        notify_resource_event(
-            request,
-            holder.parent_id,
-            rebased["last_modified"],
-            rebased,
-            ACTIONS.UPDATE,
-            old=record,
-            resource_name="record",
-            resource_data={"bucket_id": holder.bucket_id, "collection_id": holder.collection_id},
+        edits.update(
+            request, holder, record, {**record, FILE: {**attachment, "location": location}}
         )
         return True

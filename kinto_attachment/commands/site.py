@@ -18,6 +18,12 @@ from kinto_attachment.settings import Settings
 from kinto_attachment.storage.files import Files
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 
+NO_PRIVATE_STORE = (
+    "there are private files, and the settings have no store for them: set"
+    " kinto.attachment.private.base_path, kinto.attachment.aws.private_bucket or"
+    " kinto.attachment.gcloud.private_bucket_name to where they are."
+)
+
 
 class Refused(Exception):
     """The command cannot run; the message says what to change."""
@@ -50,11 +56,7 @@ class Site:
         sides = (self.kinto_storage, self.settings, self.files)
         with take_inventory(*sides, excluded, scope or Scope([])) as inventory:
             if self.files.private is None and inventory.has_private_rows():
-                raise Refused(
-                    "there are private files, and the settings have no store for them: set"
-                    " kinto.attachment.private.base_path, kinto.attachment.aws.private_bucket or"
-                    " kinto.attachment.gcloud.private_bucket_name to where they are."
-                )
+                raise Refused(NO_PRIVATE_STORE)
             yield inventory
 
     @contextmanager

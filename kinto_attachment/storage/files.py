@@ -52,6 +52,11 @@ class Files(FileStorage):
         private = {} if self.private is None else {PRIVATE_PREFIX: self.private}
         return {"": self.public, **private}
 
+    @staticmethod
+    def is_private_state(state: State) -> bool:
+        """Whether the unfinished file of ``state`` will be private."""
+        return bool(state.get(_PRIVATE))
+
     @property
     def has_folders(self) -> bool:  # type: ignore[override]
         return self.public.has_folders

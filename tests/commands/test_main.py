@@ -24,7 +24,7 @@ def help_of(*arguments, capsys):
 def test_help_names_the_commands(capsys):
     text = help_of(capsys=capsys)
 
-    for command in ("check", "copy", "gc", "rebase", "--ini"):
+    for command in ("check", "copy", "gc", "publish", "rebase", "withdraw", "--ini"):
         assert command in text
 
 
@@ -34,7 +34,9 @@ def test_help_names_the_commands(capsys):
         ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json"]),
         ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
+        ("publish", ["BUCKET", "COLLECTION", "--write", "--json"]),
         ("rebase", ["--from", "--to", "--write", "--json"]),
+        ("withdraw", ["BUCKET", "COLLECTION", "--write", "--json"]),
     ],
 )
 def test_every_command_explains_itself(command, options, capsys):
@@ -54,6 +56,7 @@ def test_every_command_explains_itself(command, options, capsys):
         ["gc", "--older-than=-1h"],
         ["rebase", "--from=x", "--to="],
         ["rebase", "--to="],
+        ["withdraw", "b"],
         ["copy"],
     ],
 )

@@ -162,3 +162,12 @@ def test_no_store_of_the_target_is_one_of_the_source(record, copy_to, stored, tm
 
     assert result.status == 2
     assert "are the same folder" in result.errors
+
+
+def test_the_private_folder_is_a_whole_path(record, command):
+    settings = {"private": "true", "private.base_path": "private"}
+
+    result = command("gc", attachment=settings)
+
+    assert result.status == 2
+    assert "kinto.attachment.private.base_path is relative (private)" in result.errors

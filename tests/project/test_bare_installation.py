@@ -174,7 +174,7 @@ def test_google_cloud_storage_is_an_extra(python):
     assert "ModuleNotFoundError: No module named 'google'" in failed.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["gc"], ["rebase"]])
+@pytest.mark.parametrize("command", [[], ["check"], ["gc"], ["publish"], ["rebase"]])
 def test_the_command_explains_itself(python, programs, command):
     script = str(programs / "kinto-attachment")
     explained = subprocess.run(

@@ -112,6 +112,15 @@ class TestWhereItIsStored:
         record.detach()
         assert stored.names() == []
 
+    @pytest.mark.parametrize(("where", "backend"), [("s3", "memory")])
+    def test_no_object_has_an_acl(self, record, moto):
+        [key] = moto.keys(moto.private_bucket)
+
+        acl = moto.admin.get_object_acl(Bucket=moto.private_bucket, Key=key)
+
+        assert [each["Permission"] for each in acl["Grants"]] == ["FULL_CONTROL"]
+        assert acl["Grants"][0]["Grantee"]["Type"] == "CanonicalUser"
+
     def test_its_row_says_so(self, record):
         (row,) = record.inventory._objects(FILES).values()
         assert row["private"] is True
