@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from kinto_attachment.attachments.site import MARKER
-from kinto_attachment.storage import GCloudOptions, NewFile, open_storage
 from tests.conftest import kinto_settings_with
-from tests.support.inventory import Bucket, Folder
+from tests.support.inventory import Bucket, Folder, GoogleBucket, Stored
 from tests.support.servers.gcs import GcsServer
 from tests.support.servers.kinto import ini
 from tests.support.servers.s3 import S3Server, SeaweedServer
@@ -31,38 +30,6 @@ WAYS = [
 every_way = pytest.mark.parametrize(("where", "to"), WAYS, ids="-".join)
 to_clouds = pytest.mark.parametrize("to", ["moto", "gcs"])
 to_s3 = pytest.mark.parametrize("to", ["moto"])
-
-
-class GoogleBucket:
-    """The bucket of a server that plays Google Cloud Storage."""
-
-    def __init__(self, server: GcsServer) -> None:
-        self._server = server
-        self.settings = {
-            "base_path": None,
-            "gcloud.bucket_name": server.bucket,
-            "gcloud.endpoint_url": server.endpoint_url,
-        }
-
-    def names(self) -> list[str]:
-        """The names of all that is stored, without the marker of the site."""
-        return sorted(self._server.keys() + [each.name for each in self._server.sessions()])
-
-    def read(self, name: str) -> bytes:
-        return self._server.objects()[name].content
-
-    def put(self, name: str, content: bytes) -> None:
-        """Store an object in the place of another one, as another program does."""
-        options = GCloudOptions(self._server.bucket, endpoint_url=self._server.endpoint_url)
-        files = open_storage(options)
-        files.delete(name)
-        folder, _, filename = name.rpartition("/")
-        staged = files.stage(NewFile(filename, folder=folder, exact_name=True))
-        staged.write(content)
-        staged.finish()
-
-
-Stored = Folder | Bucket | GoogleBucket
 
 
 class Copied:

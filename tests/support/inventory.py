@@ -13,6 +13,8 @@ from pyramid_storage.interfaces import IFileStorage
 from kinto_attachment.attachments.references import FILES, HOLDINGS
 from kinto_attachment.attachments.site import MARKER
 from kinto_attachment.tus.store import UPLOADS
+from tests.support.servers.gcs import GcsServer
+from tests.support.servers.gcs.content import Content
 from tests.support.servers.s3 import S3Server
 
 _OBJECTS = """
@@ -80,10 +82,46 @@ class Bucket:
         self._server.admin.create_multipart_upload(Bucket=self._server.bucket, Key=name)
 
 
+class GoogleBucket:
+    """The bucket of a server that plays Google Cloud Storage where files are stored."""
+
+    def __init__(self, server: GcsServer) -> None:
+        self._server = server
+        self.settings = {
+            "base_path": None,
+            "gcloud.bucket_name": server.bucket,
+            "gcloud.endpoint_url": server.endpoint_url,
+        }
+
+    def names(self) -> list[str]:
+        """The names of all that is stored, files on their way in too, without the marker of the
+        site."""
+        return sorted(self._server.keys() + [each.name for each in self._server.sessions()])
+
+    def read(self, name: str) -> bytes:
+        return self._server.objects()[name].content
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store an object, in the place of another one maybe, as other programs do."""
+        bucket = self._server.buckets[self._server.bucket]
+        bucket.put(name, Content.of(content), {"contentType": "text/plain"}, None, {})
+
+    def remove(self, name: str) -> None:
+        """Delete an object behind the plugin's back."""
+        self._server.buckets[self._server.bucket].delete(name, {})
+
+    def patch(self, name: str, **changes: Any) -> None:
+        """Change the metadata of an object, as other programs do."""
+        self._server.buckets[self._server.bucket].patch(name, changes, {})
+
+
+Stored = Folder | Bucket | GoogleBucket
+
+
 class Inventory:
     """What a Kinto has in its storage, and what is stored of files."""
 
-    def __init__(self, registry: Any, stored: Folder | Bucket) -> None:
+    def __init__(self, registry: Any, stored: Stored) -> None:
         """``registry`` is Pyramid's."""
         self._settings = registry.attachment_settings
         self._storage = registry.storage
