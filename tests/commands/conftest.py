@@ -78,9 +78,7 @@ def backend() -> str:
 
 
 @pytest.fixture
-def make_record(
-    make_app: Callable[..., KintoApp], stored: Stored
-) -> Callable[..., Record]:
+def make_record(make_app: Callable[..., KintoApp], stored: Stored) -> Callable[..., Record]:
     """``make_record(attachment={...}, **settings)``: a record of a Kinto with these settings, in
     an existing collection; the record itself does not exist. Tests may damage what there is."""
 

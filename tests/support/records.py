@@ -133,9 +133,9 @@ class Record:
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest) -> str:
-    """Where files are stored: ``local``, ``s3`` or ``gcloud``. Tests that are marked ``both_storages`` have
-    them on S3 where the objects are in PostgreSQL: not all four pairs, as the plugin never mixes
-    the two. A test may also be parametrized."""
+    """Where files are stored: ``local``, ``s3`` or ``gcloud``. Tests that are marked
+    ``both_storages`` have them on S3 where the objects are in PostgreSQL: not all four pairs, as
+    the plugin never mixes the two. A test may also be parametrized."""
     both = request.node.get_closest_marker("both_storages")
     return "s3" if both and request.getfixturevalue("backend") == "postgresql" else "local"
 

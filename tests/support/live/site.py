@@ -53,7 +53,13 @@ class Site:
 
     def gc(self, *options: str) -> set[str]:
         """Have the command delete every orphan, however young; return their names."""
-        command = [sys.executable, "-m", "kinto_attachment.commands", "--ini", str(self.server.ini)]
+        command = [
+            sys.executable,
+            "-m",
+            "kinto_attachment.commands",
+            "--ini",
+            str(self.server.ini),
+        ]
         answer = subprocess.run(
             [*command, "gc", "--delete", "--older-than", "0s", "--json", *options],
             check=True,
