@@ -163,13 +163,20 @@ class S3Store(Store):
             self._proxy.reset()
 
 
+class _Objects(GCloudFiles):
+    """Of an upload session that was left alone, Google itself gets rid."""
+
+    def unfinished(self) -> list[str]:
+        return []
+
+
 class GCloudStore(Store):
     """What plays Google Cloud Storage, in this process: it has its objects in memory, so its
     connections fail, and it is never killed."""
 
     def __init__(self) -> None:
         self._server = gcs.GcsServer()
-        self.files = GCloudFiles(self._server)
+        self.files = _Objects(self._server)
         # As many retries as there are by default.
         self.settings = {
             name: value
