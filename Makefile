@@ -15,20 +15,28 @@ WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 INSTALLED_DEV = $(VENV)/.installed-dev
+# The package "ministack" wants another version of botocore.
+STORES = .venv-stores
+INSTALLED_STORES = $(STORES)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests lint format docs moto bench model chaos browser clean
+.PHONY: help serve tests tests-stores lint format docs moto bench model chaos browser clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(INSTALLED)  ## Run Kinto with the plugin (HOST=127.0.0.1 PORT=8888); Ctrl-C stops it
 	@$(BIN)/python scripts/serve.py $(HOST) $(PORT)
 
 tests: $(INSTALLED_DEV) lint browser  ## Run the linters, then all tests with coverage; ARGS="-k foo" selects some, without coverage gate
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+
+# What does not work there is an expected failure: docs/storage.rst has the limits.
+tests-stores: $(INSTALLED_DEV) $(INSTALLED_STORES)  ## Run the tests of S3 on MiniStack and rclone
+	PATH="$$PATH:$(CURDIR)/$(STORES)/bin" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	    -m more_stores $(ARGS)
 
 # Without Chromium, its tests are skipped, and listed at the end of the run; in CI they fail.
 browser:
@@ -80,4 +88,12 @@ $(INSTALLED_DEV): $(INSTALLED)
 	@echo "Installing the development tools in $(VENV), once."
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+$(INSTALLED_STORES): pyproject.toml
+	@echo "Installing more S3 servers in $(STORES), once."
+	@$(PYTHON) -m venv $(STORES)
+	@echo '*' > $(STORES)/.gitignore
+	@$(STORES)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(STORES)/bin/python -m pip install --quiet --group stores
 	@touch $@

@@ -129,10 +129,9 @@ def _transfer(report: Report, plan: Plan, transfer: Transfer) -> dict[str, int]:
                 counts[BYTES[outcome.title]] += outcome.size
             unknown += not outcome.hash_is_known
             if outcome.sentence:
-                problem = PROBLEMS.get(outcome.title)
                 report.finding(
                     outcome.sentence,
-                    problem=problem,
+                    problem=PROBLEMS.get(outcome.title),
                     name=outcome.name,
                     size=outcome.size,
                     text=outcome.sentence,

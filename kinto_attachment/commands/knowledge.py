@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.commands.site import Site
+from kinto_attachment.database.objects import Object
+from kinto_attachment.database.rows import Row
 from kinto_attachment.settings import CollectionSettings, Settings
 from kinto_attachment.storage.media_types import is_media_type, runs_scripts
 
@@ -26,14 +28,13 @@ class Knowledge(NamedTuple):
 
 def look_up(site: Site, settings: Settings, name: str) -> Knowledge | None:
     """Ask the database what it knows of a file now, ``None`` if nobody needs it any more."""
-    with site.references() as references:
-        row = references.file(name) or {"gone": True}
-        records: list[tuple[Holder, Mapping[str, Any]]] = []
-        # Kept files have no holders: the records need not be asked.
-        if "gone" in row or (row["holders"] and row["mimetype"] is None):
-            records += references.showing([name], scan=True).get(name, ())
-    if "gone" in row and not records and name not in site.needed():
+    found = _find(site, name)
+    if found is None:
+        # An upload that needs it no more has written its record.
+        found = ({}, []) if name in site.needed() else _find(site, name)
+    if found is None:
         return None
+    row, records = found
     holders = [*map(Holder.at, row.get("holders", ())), *(holder for holder, _ in records)]
     own = settings.defaults
     if holders:
@@ -44,6 +45,18 @@ def look_up(site: Site, settings: Settings, name: str) -> Knowledge | None:
         row.get("mimetype") or _type_of(attachments, own),
         own,
     )
+
+
+def _find(site: Site, name: str) -> tuple[Row, list[tuple[Holder, Object]]] | None:
+    """Return the file's row, and the records that reference it where the row does not tell all;
+    ``None`` if it is in no use."""
+    with site.references() as references:
+        row = references.file(name) or {}
+        in_use = bool(row) and "gone" not in row
+        if in_use and (row["mimetype"] is not None or not row["holders"]):
+            return row, []
+        records = references.showing([name], scan=True).get(name, [])
+    return (row, records) if in_use or records else None
 
 
 def is_content_type(text: Any) -> TypeGuard[str]:

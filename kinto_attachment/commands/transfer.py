@@ -39,7 +39,7 @@ _THREADS = 8
 
 
 class Outcome(NamedTuple):
-    """What became of a file; ``sentence`` says what is wrong, if anything is."""
+    """What became of a file; ``sentence`` is for people, where there is something to say."""
 
     title: str
     name: str

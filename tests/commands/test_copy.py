@@ -10,6 +10,7 @@ import pytest
 
 from kinto_attachment.attachments.references import FILES
 from kinto_attachment.attachments.site import MARKER
+from kinto_attachment.commands.site import Site
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
 from tests.conftest import kinto_settings_with
@@ -225,8 +226,9 @@ def test_unfinished_uploads_begin_anew(record, target, copy, make_app):
     upload.patch(5, b"67890", status=410)
 
 
-def test_a_file_whose_record_is_about_to_be_written_is_copied(record, target, copy, execute):
-    """The upload has all of it, and its record could not be written."""
+@pytest.fixture
+def unattached(record, execute):
+    """A resumable upload whose file is whole, and whose record could not be written."""
     upload = begin(record, 5)
     upload.patch(0, b"12345")
     execute(
@@ -235,11 +237,36 @@ def test_a_file_whose_record_is_about_to_be_written_is_copied(record, target, co
     )
     execute("DELETE FROM objects WHERE resource_name = %s", FILES)
     execute("DELETE FROM objects WHERE resource_name = 'record'")
+    return upload
+
+
+def test_a_file_whose_record_is_still_to_be_written_is_copied(
+    record, unattached, target, copy, make_app
+):
+    assert copy().status == 0
+    assert list(target.contents().values()) == [b"12345"]
+    unattached.record.app = make_app(attachment=target.settings)
+    unattached.patch(4, b"5")
+    assert record.data["attachment"]["size"] == 5
+
+
+def test_a_file_whose_record_is_written_meanwhile_is_copied(
+    record, unattached, target, copy, monkeypatch
+):
+    needed = Site.needed
+
+    def needed_after_the_end(self):
+        if not record.exists:
+            unattached.patch(4, b"5")
+        return needed(self)
+
+    monkeypatch.setattr(Site, "needed", needed_after_the_end)
 
     result = copy()
 
-    assert result.status == 0
+    assert (result.status, result.counts["files copied"]) == (0, 1)
     assert list(target.contents().values()) == [b"12345"]
+    assert record.data["attachment"]["size"] == 5
 
 
 def test_what_is_missing_is_said(record, target, copy, command):
@@ -385,6 +412,8 @@ def test_a_name_that_is_taken_is_an_error(record, target, copy):
         assert result.counts["files that differ"] == result.counts["files there already"] == 1
         assert target.names() == [name, other]
         assert target.stored.read(name) == content
+    # Which only looks at the size.
+    assert problems(copy("--dry-run")) == [("different", name)]
 
 
 @to_s3

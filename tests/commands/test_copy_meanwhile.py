@@ -369,7 +369,7 @@ def test_a_file_that_cannot_be_listed_is_copied(closed, target, copy):
 
     assert (result.status, result.counts["files copied"]) == (0, 1)
     assert result.findings[0]["problem"] == "unreadable folder"
-    assert target.contents() == {closed.files()[0]: b"content"}
+    assert list(target.contents().values()) == [b"content"]
 
 
 @pytest.mark.usefixtures("anew")

@@ -145,13 +145,13 @@ def test_a_provider_that_is_not_installed(attached, command, tmp_path, monkeypat
     assert refused(result, "--to-ini", "No module named 'boto3'")
 
 
-def test_the_environment_counts_as_for_a_server(attached, command, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("anew")
+def test_the_environment_counts_for_both_ini_files(attached, command, tmp_path, monkeypatch):
     monkeypatch.setenv("KINTO_ATTACHMENT_BASE_PATH", str(tmp_path / "elsewhere"))
 
-    # In the ini file of the source, the variable would stand as well.
-    result = to_settings(command, tmp_path, base_path="/files")
+    result = to_settings(command, tmp_path, base_path=str(tmp_path / "target"))
 
-    assert result.status == 0, result.errors
+    assert refused(result, str(tmp_path / "elsewhere"), "are the same folder")
 
 
 @to_s3

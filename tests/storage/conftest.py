@@ -24,12 +24,23 @@ from kinto_attachment.storage.options import GCloudOptions, S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
 from tests.support.servers.gcs import GcsServer
-from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
+from tests.support.servers.s3 import (
+    MiniStackServer,
+    MotoServer,
+    RcloneServer,
+    S3Server,
+    SeaweedServer,
+)
 from tests.support.storage_faults import Faults, Fuse, disk_fails, gcloud_fails, s3_fails
 
 PIECE = re.compile(r"\.[0-9a-f-]{36}-\d{10}\.part")
 """The name of a resumable file's piece on Google Cloud Storage."""
 BASE_URL = "https://files.example.org/"
+
+# "make tests-stores" runs the tests on these.
+MORE_STORES = [
+    pytest.param(name, marks=pytest.mark.more_stores) for name in ("ministack", "rclone")
+]
 
 
 class Backend:
@@ -108,9 +119,42 @@ def gcs(gcs_server: GcsServer) -> Iterator[GcsServer]:
     gcs_server.disconnect()
 
 
-@pytest.fixture(params=["moto", "seaweedfs"])
+@pytest.fixture(scope="session")
+def ministack_server() -> Iterator[S3Server]:
+    with MiniStackServer() as server:
+        yield server
+
+
+@pytest.fixture
+def ministack(ministack_server: S3Server) -> Iterator[S3Server]:
+    yield ministack_server
+    ministack_server.empty()
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[S3Server]:
+    with RcloneServer() as server:
+        yield server
+
+
+@pytest.fixture
+def rclone(rclone_server: S3Server) -> Iterator[S3Server]:
+    yield rclone_server
+    rclone_server.empty()
+
+
+def expect_limits(request: pytest.FixtureRequest) -> None:
+    """Let a test that is marked as a limit of the store ``request.param`` fail as it says."""
+    for mark in request.node.iter_markers("limit_of"):
+        store, reason, raises = mark.args
+        if store == request.param:
+            request.applymarker(pytest.mark.xfail(raises=raises, reason=f"{store}: {reason}"))
+
+
+@pytest.fixture(params=["moto", "seaweedfs", *MORE_STORES])
 def server(request: pytest.FixtureRequest) -> S3Server:
     """Each S3 server in turn, with an empty bucket."""
+    expect_limits(request)
     server: S3Server = request.getfixturevalue(request.param)
     return server
 
@@ -153,13 +197,14 @@ def make_faults() -> Iterator[Callable[[S3Storage], Faults]]:
         faults.end()
 
 
-@pytest.fixture(params=["local", "moto", "seaweedfs", "gcloud"])
+@pytest.fixture(params=["local", "moto", "seaweedfs", *MORE_STORES, "gcloud"])
 def backend(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     make_s3: Callable[..., S3Storage],
 ) -> Backend:
     """Each backend in turn."""
+    expect_limits(request)
     if request.param == "local":
 
         def make_local(base_url: str = BASE_URL, extensions: str = "default") -> LocalStorage:
@@ -186,7 +231,7 @@ def backend(
         lambda **options: make_s3(server, **options),
         lambda: [f"{key}?uploadId={upload}" for key, upload in server.uploads()],
         s3_fails,
-        (server.endpoint_url, server.bucket, server.access_key, server.secret_key),
+        (server.endpoint_url, server.bucket, server.access_key, server.secret_key, server.acl),
     )
 
 
@@ -225,9 +270,10 @@ def storage_of(*arguments: str) -> FileStorage:
         return LocalStorage(arguments[0])
     if len(arguments) == 2:
         return GCloudStorage(GCloudOptions(arguments[1], endpoint_url=arguments[0]))
-    endpoint_url, bucket, access_key, secret_key = arguments
+    endpoint_url, bucket, access_key, secret_key, acl = arguments
     options = S3Options(
         bucket,
+        acl=acl,
         access_key=access_key,
         secret_key=secret_key,
         endpoint_url=endpoint_url,
@@ -242,6 +288,7 @@ def s3_storage(
     """A storage in the bucket of ``server``; ``options`` are those of ``S3Options``."""
     defaults = {
         "bucket": server.bucket,
+        "acl": server.acl,
         "access_key": server.access_key,
         "secret_key": server.secret_key,
         "endpoint_url": server.endpoint_url,

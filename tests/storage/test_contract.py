@@ -224,6 +224,7 @@ def test_an_exact_name_stays_in_the_storage_and_is_not_for_resumable_files(
     assert backend.everything() == []
 
 
+@pytest.mark.limit_of("rclone", "names are paths", StorageUnavailable)
 def test_a_file_and_a_folder_of_one_name_are_in_nobodys_way(backend: Backend) -> None:
     stored = {}
     for number, (folder, filename) in enumerate(

@@ -1034,6 +1034,19 @@ def test_a_server_that_says_it_has_what_was_never_sent_is_not_believed(
     assert (gcs.keys(), gcs.sessions()) == ([], [])
 
 
+def test_a_server_that_ends_an_upload_too_early_is_told(
+    gcs: GcsServer, storage: GCloudStorage
+) -> None:
+    def done(exchange: Exchange) -> None:
+        exchange.read()
+        exchange.answer(200, {}, b"{}")
+
+    gcs.fail("chunk", done, times=1)
+    with pytest.raises(StorageUnavailable, match="is finished before its last byte was sent"):
+        store(storage, bytes(LARGE))
+    assert (gcs.keys(), gcs.sessions()) == ([], [])
+
+
 # Checksums.
 
 

@@ -627,11 +627,19 @@ def test_a_disk_that_takes_names_in_another_case_for_the_same_is_known(
     assert not storage.folds_case()
     place = root.parent / folder
     place.mkdir(exist_ok=True)
-    (place / "12.34").touch()
     (place / "ab").touch()
     (place / "AB").hardlink_to(place / "ab")
 
     assert storage.folds_case()
+
+
+def test_names_without_letters_say_nothing_of_case(storage: LocalStorage, root: Path) -> None:
+    root.mkdir()
+    (root / "12.34").touch()
+    (root.parent / "FILES").hardlink_to(root / "12.34")
+    (root.parent / "files_").touch()
+
+    assert not storage.folds_case()
 
 
 def test_the_case_of_names_is_not_looked_up_where_nothing_may_be_read(

@@ -133,6 +133,7 @@ def test_a_request_may_ask_for_many_checkpoints(backend: Backend) -> None:
     assert backend.everything() == [name]
 
 
+@pytest.mark.limit_of("rclone", "a part cannot be replaced by another one", StorageUnavailable)
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_requests_do_the_bytes_are_those_of_the_saved_states(
     backend: Backend, seed: int

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
 from kinto_attachment.storage import NewFile, StorageUnavailable, names
 from kinto_attachment.storage.s3 import S3Storage
@@ -52,9 +54,12 @@ def operations(faults: Faults) -> dict[str, int]:
 
 
 def part_sizes(faults: Faults) -> list[int]:
-    """How large the parts were that were sent."""
-    sent = [request for request in faults.requests if "partNumber" in request.url]
-    return [int(request.headers["Content-Length"]) for request in sent]
+    """How large the parts were that were sent, in the order of their numbers."""
+    sent = {}
+    for request in faults.requests:
+        if number := parse_qs(urlsplit(request.url).query).get("partNumber"):
+            sent[int(number[0])] = int(request.headers["Content-Length"])
+    return [sent[number] for number in sorted(sent)]
 
 
 # Parts.
@@ -212,6 +217,20 @@ def test_an_upload_tells_when_it_was_started(make_s3: MakeS3, seaweedfs: S3Serve
     storage.abort(upload)
 
 
+def test_a_store_may_say_that_there_is_no_such_upload_where_there_is_none_at_all(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = make_s3(moto)
+    state = send(storage, b"content", randomize=False)
+    faults = make_faults(storage)
+    faults.answer("ListMultipartUploads", 404, "NoSuchUpload")
+    assert list(storage.incomplete()) == []
+    storage.cancel(state)
+    assert moto.keys() == []
+    assert caplog.text == ""
+
+
+@pytest.mark.limit_of("rclone", "a missing bucket has no uploads", pytest.fail.Exception)
 def test_a_bucket_that_is_gone_is_not_a_file_that_is_gone(
     make_s3: MakeS3, server: S3Server
 ) -> None:
@@ -233,6 +252,24 @@ def test_a_bucket_that_is_gone_is_not_a_file_that_is_gone(
         storage.cancel(state)
 
 
+def test_without_lists_of_parts_a_large_file_is_not_resumed_and_nothing_is_lost(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    faults.answer("ListParts", 501, "NotImplemented")
+    small = send(storage, b"one ", send(storage, b""))
+    assert content(storage, storage.resume(small).finish()) == b"one "
+    # Unless it is announced, a file has no parts before there is one.
+    for size in (LARGE, None):
+        state = storage.create(NewFile("a.txt", size=size))
+        with pytest.raises(StorageUnavailable, match="NotImplemented"):
+            send(storage, b"", send(storage, random_bytes(LARGE), state))
+        storage.cancel(state)
+    assert len(moto.keys()) == 1
+    assert moto.uploads() == []
+
+
 # What is gone, or not what it was.
 
 
@@ -247,6 +284,7 @@ def test_an_upload_that_is_aborted_meanwhile_is_gone(make_s3: MakeS3, seaweedfs:
             use()
 
 
+@pytest.mark.limit_of("rclone", "a part cannot be replaced by another one", ClientError)
 @pytest.mark.parametrize("randomize", [True, False])
 def test_a_part_that_is_not_what_was_sent_is_not_made_a_file_of(
     make_s3: MakeS3, server: S3Server, randomize: bool
@@ -283,6 +321,7 @@ def test_an_incomplete_part_that_is_shorter_than_it_was_is_gone(
     assert server.keys() == []
 
 
+@pytest.mark.limit_of("rclone", "what cannot be completed is aborted", FileNotFoundError)
 def test_a_part_that_is_another_than_the_state_says_is_gone(
     make_s3: MakeS3, server: S3Server
 ) -> None:
@@ -294,6 +333,7 @@ def test_a_part_that_is_another_than_the_state_says_is_gone(
         assert content(storage, storage.resume(state).finish()) == random_bytes(LARGE)
 
 
+@pytest.mark.limit_of("rclone", "a part cannot be replaced by another one", StorageUnavailable)
 def test_a_part_that_is_sent_again_takes_the_place_of_the_first_one(
     make_s3: MakeS3, server: S3Server
 ) -> None:
@@ -468,6 +508,7 @@ def test_a_large_upload_takes_little_memory(seaweedfs: S3Server) -> None:
         [
             sys.executable, "-c", MEASURE_MEMORY, "104",
             seaweedfs.endpoint_url, seaweedfs.bucket, seaweedfs.access_key, seaweedfs.secret_key,
+            seaweedfs.acl,
         ],
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import NoCredentialsError
@@ -326,6 +327,7 @@ def test_save_file_guesses_the_content_type(
     assert moto.admin.head_object(Bucket=moto.bucket, Key=name)["ContentType"] == content_type
 
 
+@pytest.mark.limit_of("rclone", "'folder/' becomes 'folder'", AssertionError)
 def test_a_file_that_others_stored_is_seen(make_s3: MakeS3, server: S3Server) -> None:
     storage = make_s3(server)
     server.admin.put_object(Bucket=server.bucket, Key="old/file.txt", Body=b"old")
@@ -532,6 +534,52 @@ def test_what_cannot_be_aborted_is_logged(
     assert len(moto.uploads()) == 1
 
 
+# What the bucket does not allow.
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+@pytest.mark.parametrize("code", ["AccessControlListNotSupported", "AccessDenied"])
+def test_where_the_acl_may_be_refused_the_error_names_the_setting(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, code: str, size: int
+) -> None:
+    for acl in ("public-read", ""):
+        storage = make_s3(moto, acl=acl)
+        faults = make_faults(storage)
+        for operation in ("PutObject", "CreateMultipartUpload"):
+            faults.answer(operation, 403, code)
+        with pytest.raises(StorageUnavailable, match=code) as caught:
+            store(storage, bytes(size))
+        advice = "if the bucket does not allow the ACL 'public-read', leave aws.acl empty"
+        assert (advice in str(caught.value)) is bool(acl)
+
+
+def test_another_error_has_nothing_to_do_with_the_acl(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    faults.answer("PutObject", 503, "SlowDown")
+    faults.answer("GetObject", 403, "AccessDenied")
+    for use in (lambda: store(storage), lambda: storage.read("a.txt")):
+        with pytest.raises(StorageUnavailable, match="SlowDown|AccessDenied") as caught:
+            use()
+        assert "acl" not in str(caught.value)
+
+
+@pytest.mark.more_stores
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_a_bucket_with_acls_disabled_takes_files_without_one(
+    make_s3: MakeS3, ministack: S3Server, size: int
+) -> None:
+    with pytest.raises(StorageUnavailable, match="NotSupported.* leave aws.acl empty"):
+        store(make_s3(ministack, acl="public-read"), bytes(size))
+    assert ministack.keys() == []
+    assert ministack.uploads() == []
+    for acl in ("", "private", "bucket-owner-full-control"):
+        storage = make_s3(ministack, acl=acl)
+        assert content(storage, store(storage, bytes(size))) == bytes(size)
+
+
 # Names that are to be kept.
 
 
@@ -551,6 +599,7 @@ def test_a_very_large_file_is_copied_to_its_name_in_parts(
     assert server.uploads() == []
 
 
+@pytest.mark.limit_of("rclone", "no conditional writes", AssertionError)
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_a_name_that_is_taken_at_the_last_moment_is_not_overwritten(
     make_s3: MakeS3, server: S3Server, make_faults: MakeFaults, size: int
@@ -615,6 +664,58 @@ def test_threads_keep_apart_on_a_store_without_conditional_writes(
         names = list(pool.map(lambda each: store(storage, each), contents))
     assert len(set(names)) == 8
     assert [content(storage, name) for name in names] == contents
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_store_without_conditional_writes_is_logged_once(
+    make_s3: MakeS3,
+    moto: S3Server,
+    make_faults: MakeFaults,
+    caplog: pytest.LogCaptureFixture,
+    refused: bool,
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    if refused:
+        faults.answer("PutObject", 501, "NotImplemented", when=conditional)
+    else:
+        faults.before("PutObject", lambda params: params["headers"].pop("If-None-Match", None))
+    store(storage, randomize=True)
+    store(storage, bytes(LARGE))
+    assert caplog.text == ""
+    for number in range(2, 4):
+        assert store(storage, b"%d" % number, "b.txt") == f"b{'-1' * (number - 2)}.txt"
+    assert caplog.text.count("The server of bucket 'attachments' has no conditional writes") == 1
+    assert [content(storage, name) for name in ("b.txt", "b-1.txt")] == [b"2", b"3"]
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_store_with_conditional_writes_is_asked_once_more_and_no_longer(
+    make_s3: MakeS3,
+    moto: S3Server,
+    make_faults: MakeFaults,
+    caplog: pytest.LogCaptureFixture,
+    down: bool,
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    sent: list[Any] = []
+    faults.before("PutObject", sent.append)
+    if down:
+        faults.answer("PutObject", 500, "InternalError", when=lambda _: len(sent) == 2)
+    contents = [b"%d" % number for number in range(3)]
+    names = [store(storage, each) for each in contents]
+    assert [content(storage, name) for name in names] == contents
+    assert len(sent) == 4
+    assert caplog.text == ""
+
+
+@pytest.mark.more_stores
+def test_rclone_has_no_conditional_writes(
+    make_s3: MakeS3, rclone: S3Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(make_s3(rclone))
+    assert "has no conditional writes" in caplog.text
 
 
 def test_a_name_that_is_taken_while_the_store_refuses_the_condition_is_left_alone(
@@ -685,9 +786,9 @@ def test_an_object_that_comes_between_two_looks_is_missing_at_the_first(
 @pytest.mark.parametrize("randomize", [True, False])
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_an_answer_that_is_lost_once_is_asked_for_again(
-    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, size: int, randomize: bool
+    make_s3: MakeS3, server: S3Server, make_faults: MakeFaults, size: int, randomize: bool
 ) -> None:
-    storage = make_s3(moto, num_retries=1)
+    storage = make_s3(server, num_retries=1)
     faults = make_faults(storage)
     faults.lose_answers("PutObject", times=1)
     faults.lose_answers("CompleteMultipartUpload", times=1)
@@ -696,8 +797,8 @@ def test_an_answer_that_is_lost_once_is_asked_for_again(
     # Not refused for the sake of an object that is its own.
     assert randomize or name == "a.txt"
     assert content(storage, name) == expected
-    assert moto.keys() == [name]
-    assert moto.uploads() == []
+    assert server.keys() == [name]
+    assert server.uploads() == []
 
 
 @pytest.mark.parametrize("randomize", [True, False])
@@ -725,6 +826,56 @@ def test_an_upload_whose_start_was_not_answered_is_not_left_behind(
         store(storage, random_bytes(LARGE), randomize=randomize)
     assert server.keys() == []
     assert server.uploads() == []
+
+
+@pytest.mark.parametrize(
+    ("randomize", "lost"), [(True, ".txt"), (False, ".part"), (False, "a.txt")]
+)
+def test_a_repeated_completion_may_be_told_that_there_is_no_such_upload(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, randomize: bool, lost: str
+) -> None:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    storage = make_s3(moto, num_retries=1)
+    faults = make_faults(storage)
+
+    def of_lost(request: Any) -> bool:
+        return urlsplit(request.url).path.endswith(lost)
+
+    faults.lose_answers("CompleteMultipartUpload", times=1, when=of_lost)
+    faults.answer("CompleteMultipartUpload", 404, "NoSuchUpload", times=1, when=of_lost)
+    expected = random_bytes(LARGE)
+    name = store(storage, expected, randomize=randomize)
+    assert randomize or name == "a.txt"
+    assert content(storage, name) == expected
+    assert moto.keys() == [name]
+    assert moto.uploads() == []
+
+
+def test_an_upload_that_is_gone_is_not_taken_for_completed(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    make_faults(storage).answer("CompleteMultipartUpload", 404, "NoSuchUpload")
+    with pytest.raises(StorageUnavailable, match="NoSuchUpload"):
+        store(storage, bytes(LARGE), randomize=True)
+    assert moto.keys() == []
+    assert moto.uploads() == []
+
+
+def test_the_mark_of_an_upload_is_known_in_upper_case(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto, num_retries=1)
+    faults = make_faults(storage)
+
+    def capitalize(parsed: dict[str, Any], **_: Any) -> None:
+        metadata = parsed.get("Metadata", {})
+        parsed["Metadata"] = {name.capitalize(): value for name, value in metadata.items()}
+
+    faults.after("HeadObject", capitalize)
+    faults.lose_answers("PutObject", times=1)
+    assert store(storage) == "a.txt"
+    assert moto.keys() == ["a.txt"]
 
 
 def test_an_object_whose_answer_was_lost_again_is_not_left_behind(
@@ -765,6 +916,39 @@ def test_a_copied_upload_that_cannot_be_deleted_is_logged(
     assert leftover in caplog.text
 
 
+@pytest.mark.parametrize("answer", ["not implemented", "an empty part"])
+@pytest.mark.parametrize("size", [LARGE, 3 * MIN_PART_SIZE])
+def test_a_store_that_cannot_copy_parts_is_sent_them_again(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults, size: int, answer: str
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    if answer == "not implemented":
+        faults.answer("UploadPartCopy", 501, "NotImplemented")
+    else:
+        # It takes the request for an UploadPart without content.
+        faults.before("UploadPartCopy", lambda params: params["headers"].pop("x-amz-copy-source"))
+    contents = [random_bytes(size), random_bytes(size)[::-1]]
+    assert [store(storage, each) for each in contents] == ["a.txt", "a-1.txt"]
+    assert [content(storage, name) for name in ("a.txt", "a-1.txt")] == contents
+    assert moto.keys() == ["a-1.txt", "a.txt"]
+    assert moto.uploads() == []
+
+
+def test_what_cannot_be_sent_again_leaves_nothing(
+    make_s3: MakeS3, moto: S3Server, make_faults: MakeFaults
+) -> None:
+    storage = make_s3(moto)
+    faults = make_faults(storage)
+    faults.answer("UploadPartCopy", 501, "NotImplemented")
+    faults.answer("GetObject", 503, "SlowDown", when=lambda r: ".part" in r.url)
+    with pytest.raises(StorageUnavailable, match="SlowDown"):
+        store(storage, random_bytes(LARGE))
+    assert moto.keys() == []
+    assert moto.uploads() == []
+    assert upload_threads() == []
+
+
 def test_a_copy_that_fails_leaves_nothing(
     make_s3: MakeS3, server: S3Server, make_faults: MakeFaults
 ) -> None:
@@ -786,6 +970,7 @@ def test_a_store_that_tells_that_there_was_nothing_to_delete(
     assert storage.delete(random) is True
 
 
+@pytest.mark.limit_of("rclone", "no conditional deletes", FileNotFoundError)
 def test_a_repeated_delete_spares_a_file_that_got_the_name_in_between(
     make_s3: MakeS3, server: S3Server, make_faults: MakeFaults
 ) -> None:

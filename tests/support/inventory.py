@@ -50,6 +50,7 @@ class Bucket:
         self.settings = {
             "base_path": None,
             "aws.bucket": server.bucket,
+            "aws.acl": server.acl,
             "aws.endpoint_url": server.endpoint_url,
             "aws.access_key": server.access_key,
             "aws.secret_key": server.secret_key,

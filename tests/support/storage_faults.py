@@ -53,12 +53,18 @@ class Faults:
 
         self._register(f"before-send.s3.{operation}", reply)
 
-    def lose_answers(self, operation: str, *, times: int = 1000) -> None:
+    def lose_answers(
+        self,
+        operation: str,
+        *,
+        times: int = 1000,
+        when: Callable[[Any], bool] = lambda request: True,
+    ) -> None:
         """Let the server do what it is asked to, but its answer get lost on the way."""
 
         def lose(request: Any, **_: Any) -> None:
             nonlocal times
-            if times:
+            if times and when(request):
                 times -= 1
                 self.client._endpoint.http_session.send(request)
                 raise ReadTimeoutError(endpoint_url=request.url)
@@ -72,6 +78,10 @@ class Faults:
             action(params)
 
         self._register(f"before-call.s3.{operation}", call)
+
+    def after(self, operation: str, action: Callable[..., None]) -> None:
+        """Call ``action(parsed=...)`` with each answer to ``operation``."""
+        self._register(f"after-call.s3.{operation}", action)
 
     def end(self) -> None:
         """Let all requests through again."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from tests.support.inventory import Bucket
 from tests.support.records import Record
-from tests.support.servers.s3 import MotoServer, SeaweedServer
+from tests.support.servers.s3 import MiniStackServer, MotoServer, RcloneServer, SeaweedServer
 from tests.support.tus import begin
 
 MIB = 1024 * 1024
 FOREVER = "public, max-age=31536000, immutable"
+MORE_STORES = [
+    pytest.param(server, marks=pytest.mark.more_stores)
+    for server in (MiniStackServer, RcloneServer)
+]
 
 
-@pytest.fixture(scope="module", params=[MotoServer, SeaweedServer])
+@pytest.fixture(scope="module", params=[MotoServer, SeaweedServer, *MORE_STORES])
 def s3(request):
     with request.param() as server:
         yield server
@@ -134,6 +140,18 @@ def test_a_bucket_that_does_not_exist(make_record):
     record = make_record(attachment={"aws.bucket": "no-such-bucket"})
 
     check_that_it_is_not_available(record)
+
+
+@pytest.mark.more_stores
+@pytest.mark.parametrize("s3", [MiniStackServer], indirect=True)
+def test_a_bucket_that_refuses_the_acl(make_record, caplog):
+    record = make_record(attachment={"aws.acl": "public-read"})
+
+    heartbeat = functools.partial(record.app.get, "/v1/__heartbeat__")
+    for refused in (record.attach, heartbeat):
+        caplog.clear()
+        refused(status=503)
+        assert "leave aws.acl empty" in caplog.text
 
 
 # Moto accepts any key.

@@ -68,6 +68,8 @@ class UploadSession:
                     body = _after(rest, chunk, self._kept - begin, stop - begin)
                     answer = self._put_bytes(body, stop, crc32c)
                 if answer.status_code != _RESUME_INCOMPLETE:
+                    if crc32c is None:
+                        raise GoogleError("is finished before its last byte was sent")
                     return object_of(answer) if is_direct else None
                 kept = _kept(answer)
                 if not begin <= kept <= stop:

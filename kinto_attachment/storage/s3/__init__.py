@@ -21,7 +21,7 @@ from kinto_attachment.storage.options import S3Options
 from kinto_attachment.storage.resumable import IncompleteUpload, ResumableFile, State
 from kinto_attachment.storage.s3 import resumable as s3_resumable
 from kinto_attachment.storage.s3.bucket import Bucket, error_code
-from kinto_attachment.storage.s3.new_object import SHA256, attributes_of
+from kinto_attachment.storage.s3.new_object import SHA256, attributes_of, metadata_of
 from kinto_attachment.storage.s3.staged import MAX_PART_SIZE, S3StagedFile
 from kinto_attachment.storage.s3.upload import MAX_PARTS
 from kinto_attachment.storage.staged import NewFile, StagedFile
@@ -73,11 +73,9 @@ class S3Storage(FileStorage, S3FileStorage):
 
     def incomplete(self) -> Iterator[IncompleteUpload]:
         with self._bucket.errors("list the unfinished uploads"):
-            pages = self.s3_client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket_name):
-                for entry in page.get("Uploads", ()):
-                    started = entry["Initiated"].astimezone(timezone.utc)
-                    yield IncompleteUpload(entry["Key"], entry["UploadId"], started)
+            for upload in self._bucket.uploads():
+                started = upload["Initiated"].astimezone(timezone.utc)
+                yield IncompleteUpload(upload["Key"], upload["UploadId"], started)
 
     def abort(self, upload: IncompleteUpload) -> None:
         with self._bucket.errors(f"abort the upload of {upload.name!r}"):
@@ -117,7 +115,7 @@ class S3Storage(FileStorage, S3FileStorage):
         return replace(
             _describe(name, found["ContentLength"], found["LastModified"]),
             content_type=None if content_type == _UNKNOWN_TYPE else content_type,
-            sha256=found["Metadata"].get(SHA256),
+            sha256=metadata_of(found).get(SHA256),
         )
 
     def list(

@@ -36,7 +36,9 @@ class Bucket:
         self.options = options
         self.name = options.bucket
         self.conditional_writes = True
-        """``False`` once the store has refused ``If-None-Match: *``."""
+        """``False`` once the store has refused ``If-None-Match: *``, or ignored it."""
+        self.conditions_checked = False
+        """Whether it is known if the store ignores it."""
         self.second_buffer = threading.Semaphore()
         """Held by the one upload that has two parts in memory."""
         self._client: Any = None
@@ -112,10 +114,19 @@ class Bucket:
     def abort_all(self, key: str) -> None:
         """Abort every multipart upload to ``key``, which has a UUID: no other key starts with
         it."""
+        for upload in self.uploads(key):
+            self.abort(upload["Key"], upload["UploadId"])
+
+    def uploads(self, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the unfinished multipart uploads to keys with ``prefix``, in boto3's terms."""
         pages = self.client.get_paginator("list_multipart_uploads")
-        for page in pages.paginate(Bucket=self.name, Prefix=key):
-            for entry in page.get("Uploads", ()):
-                self.abort(entry["Key"], entry["UploadId"])
+        try:
+            for page in pages.paginate(Bucket=self.name, Prefix=prefix):
+                yield from page.get("Uploads", ())
+        except ClientError as error:
+            # What rclone answers before the first one.
+            if error_code(error) != "NoSuchUpload":
+                raise
 
     def lock(self, key: str) -> threading.Lock:
         """Return the lock to hold while the object ``key`` is created; some keys share one."""
@@ -130,7 +141,24 @@ class Bucket:
         except (BotoCoreError, ClientError, Boto3Error, HTTPError) as error:
             is_final = isinstance(error, ClientError) and error_code(error) in _TOO_LARGE
             kind = FileTooLargeForStorage if is_final else StorageUnavailable
-            raise kind(f"cannot {doing} in bucket {self.name!r}: {error}") from error
+            advice = self._advice(error)
+            raise kind(f"cannot {doing} in bucket {self.name!r}: {error}{advice}") from error
+
+    def _advice(self, error: Exception) -> str:
+        """Return which option to change if ``error`` may be about the ACL.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+        """
+        if (
+            self.options.acl
+            and isinstance(error, ClientError)
+            and error.operation_name in ("PutObject", "CreateMultipartUpload")
+            and error_code(error) in ("AccessControlListNotSupported", "AccessDenied")
+        ):
+            acl = self.options.acl
+            return f"; if the bucket does not allow the ACL {acl!r}, leave aws.acl empty"
+        return ""
 
 
 def http_status(error: ClientError) -> int:

@@ -7,14 +7,22 @@ carries the mark of the upload that made it.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from kinto_attachment.storage.base import NewFile
-from kinto_attachment.storage.s3.bucket import Bucket, http_status, is_unknown_condition
+from kinto_attachment.storage.s3.bucket import (
+    Bucket,
+    error_code,
+    http_status,
+    is_unknown_condition,
+)
 from kinto_attachment.storage.s3.upload import MultipartUpload, PartBuffer, PutObject, StoredObject
+
+logger = logging.getLogger(__name__)
 
 _MARK = "upload"
 SHA256 = "sha256"
@@ -29,6 +37,12 @@ def attributes_of(new: NewFile, default_acl: str) -> dict[str, str]:
         "CacheControl": new.cache_control,
     }
     return {name: value for name, value in attributes.items() if value}
+
+
+def metadata_of(head: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of an answer to HeadObject."""
+    # Names of header fields have no case (RFC 9110, section 5.1): rclone answers "Upload".
+    return {name.lower(): value for name, value in head["Metadata"].items()}
 
 
 class NewObject:
@@ -76,10 +90,15 @@ class NewObject:
             else:
                 upload = self.start_multipart(key)
                 undo.callback(upload.abort)
-                upload.copy(source)
+                if not upload.copy(source):
+                    upload.abort()  # It may have a part, an empty one.
+                    upload = self.start_multipart(key)
+                    undo.callback(upload.abort)
+                    upload.send_again(source)
             created = self.complete_if_absent(upload)
             if created:
                 undo.pop_all()
+                self._check_conditions(upload)
         return created
 
     def complete_if_absent(self, upload: MultipartUpload | PutObject) -> bool:
@@ -96,6 +115,9 @@ class NewObject:
         try:
             upload.complete(**condition)
         except Exception as error:
+            # It may be completed: boto3 repeats a request whose answer was lost.
+            if _is_no_such_upload(error) and self.own_size(upload.key) == upload.size:
+                return
             if _has_certainly_failed(error):
                 self._unconfirmed_objects.discard(upload.key)
             raise
@@ -119,7 +141,7 @@ class NewObject:
     def own_size(self, key: str) -> int | None:
         """Return the size in bytes of the object ``key``, if this upload has made it."""
         head = self._bucket.head(key)
-        if head is None or head["Metadata"].get(_MARK) != self._mark:
+        if head is None or metadata_of(head).get(_MARK) != self._mark:
             return None
         size: int = head["ContentLength"]
         return size
@@ -151,9 +173,33 @@ class NewObject:
         self._bucket.conditional_writes = False
         return True
 
+    def _check_conditions(self, created: MultipartUpload | PutObject) -> None:
+        """Log, once, if the store has no conditional writes."""
+        if self._bucket.conditions_checked or isinstance(created, MultipartUpload):
+            return
+        self._bucket.conditions_checked = True
+        if self._bucket.conditional_writes:
+            try:
+                # A store that ignores the condition stores the same content once more.
+                created.complete(IfNoneMatch="*")
+            except Exception:
+                # It refuses; or it is down, but the object is stored.
+                return
+            self._bucket.conditional_writes = False
+        logger.warning(
+            "The server of bucket %r has no conditional writes (If-None-Match). With "
+            "randomize = false, two processes may store two files under one name at once, and "
+            "lose one of them.",
+            self._bucket.name,
+        )
+
     def _delete_if_own(self, key: str) -> None:
         if self.own_size(key) is not None:
             self._bucket.delete_unchanged(key)
+
+
+def _is_no_such_upload(error: Exception) -> bool:
+    return isinstance(error, ClientError) and error_code(error) == "NoSuchUpload"
 
 
 def _has_certainly_failed(error: Exception) -> bool:

@@ -5,6 +5,7 @@ Their content is in memory, in buffers that go back to the system as soon as the
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +16,15 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kinto_attachment.storage.base import FileTooLargeForStorage
-from kinto_attachment.storage.s3.bucket import Bucket, error_code
+from kinto_attachment.storage.base import CHUNK_SIZE, FileTooLargeForStorage
+from kinto_attachment.storage.s3.bucket import Bucket, error_code, http_status
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS = 10_000
 # Of UploadPartCopy. S3 allows 5 GiB; a smaller part is answered before the client times out.
 COPY_PART_SIZE = 256 * 1024 * 1024
+# Of a part that is in memory to be copied: the least that S3 accepts.
+_SENT_PART_SIZE = 5 * 1024 * 1024
 
 _READ_SIZE = 256 * 1024
 
@@ -85,6 +88,7 @@ class PutObject:
         self, bucket: Bucket, key: str, attributes: Mapping[str, Any], content: PartBuffer
     ) -> None:
         self.key = key
+        self.size = len(content)
         self._bucket = bucket
         self._attributes = attributes
         self._content = content
@@ -170,18 +174,42 @@ class MultipartUpload:
         while self._in_flight:
             self._wait_for_oldest().close()
 
-    def copy(self, source: StoredObject) -> None:
-        """Take all parts from an object, inside S3."""
+    def copy(self, source: StoredObject) -> bool:
+        """Take all parts from an object, inside S3. Return ``False`` if the store cannot do that:
+        this upload is of no use then."""
         part_size = max(COPY_PART_SIZE, -(-source.size // MAX_PARTS))
         for start in range(0, source.size, part_size):
             self.count += 1
-            copied = self._bucket.client.upload_part_copy(
-                **self._upload,
-                PartNumber=self.count,
-                CopySource={"Bucket": self._bucket.name, "Key": source.key},
-                CopySourceRange=f"bytes={start}-{min(start + part_size, source.size) - 1}",
-            )
+            try:
+                copied = self._bucket.client.upload_part_copy(
+                    **self._upload,
+                    PartNumber=self.count,
+                    CopySource={"Bucket": self._bucket.name, "Key": source.key},
+                    CopySourceRange=f"bytes={start}-{min(start + part_size, source.size) - 1}",
+                )
+            except ClientError as error:
+                if http_status(error) != 501:
+                    raise
+                return False
+            # Without a body, the store has taken it for UploadPart, and has stored an empty part.
+            if "ETag" not in copied.get("CopyPartResult", {}):
+                return False
             self._etags[self.count] = copied["CopyPartResult"]["ETag"]
+        self.size = source.size
+        return True
+
+    def send_again(self, source: StoredObject) -> None:
+        """Take all parts from an object, through this process."""
+        buffer = PartBuffer(max(_SENT_PART_SIZE, -(-source.size // MAX_PARTS)))
+        found = self._bucket.client.get_object(Bucket=self._bucket.name, Key=source.key)
+        with contextlib.closing(found["Body"]) as body:
+            for chunk in body.iter_chunks(CHUNK_SIZE):
+                rest = memoryview(chunk)
+                while rest:
+                    if len(buffer) == buffer.capacity:
+                        buffer = self.send(buffer)
+                    rest = rest[buffer.fill(rest) :]
+        self.send(buffer).close()
 
     def find_later_parts(self) -> bool:
         """Ask S3 for parts after ``count``, which a killed process has sent and which are

