@@ -4,14 +4,16 @@
 // file is uploaded in pieces, `chunk` the size of these.
 
 import { UploadForm } from "./form.js";
-import { Collection, capability } from "./kinto.js";
+import { Collection, capability, privateCollection } from "./kinto.js";
 import { $, complain, reporting, say } from "./page.js";
 import { nameOf, row } from "./table.js";
 
 const MIB = 1 << 20;
 const API = new URL("../v1/", document.baseURI).href;
 // The command that "make serve" prints uploads to it, too.
-const COLLECTION = "files";
+const PUBLIC = "buckets/default/collections/files";
+// Files of this bucket are private: config/development.ini.
+const PRIVATE_BUCKET = "private";
 
 const parameters = new URLSearchParams(location.search);
 const form = new UploadForm({
@@ -22,6 +24,9 @@ const form = new UploadForm({
 });
 
 let server = {};
+let publicFiles;
+let privateFiles;
+/** The one of them that is shown, and uploaded to. */
 let collection;
 /** The URL of the list's next page, if there is one. */
 let next = null;
@@ -31,6 +36,7 @@ async function start() {
   $("password").value = sessionStorage.getItem("password") ?? $("password").value;
   try {
     server = await capability(API);
+    $("private-field").hidden = server.private === undefined;
     await logIn();
   } catch (error) {
     complain(`Kinto is not ready: ${error.message}`);
@@ -40,8 +46,20 @@ async function start() {
 async function logIn() {
   sessionStorage.setItem("user", $("user").value);
   sessionStorage.setItem("password", $("password").value);
-  collection = new Collection(API, COLLECTION, $("user").value, $("password").value);
+  const user = [$("user").value, $("password").value];
+  const hasPrivate = server.private !== undefined;
+  const path = hasPrivate ? await privateCollection(API, PRIVATE_BUCKET, ...user) : null;
+  publicFiles = new Collection(API, PUBLIC, ...user);
+  privateFiles = hasPrivate ? new Collection(API, path, ...user) : null;
+  await choose();
+}
+
+/** Turn to the user's public or private files: at once, so that no private file goes astray. */
+async function choose() {
+  const isPrivate = $("private").checked;
+  collection = isPrivate ? privateFiles : publicFiles;
   form.uploadTo(collection, server);
+  $("files-title").textContent = isPrivate ? "Private files" : "Files";
   await showRecords();
 }
 
@@ -49,7 +67,10 @@ async function logIn() {
 async function showRecords() {
   const focused = document.activeElement;
   const { id } = focused.closest("tr")?.dataset ?? {};
-  const page = await collection.list();
+  const page = await read();
+  if (page === null) {
+    return;
+  }
   $("records").replaceChildren();
   showPage(page);
   if (id !== undefined) {
@@ -60,16 +81,31 @@ async function showRecords() {
   }
 }
 
+/** A page of records, with the addresses of their files; `null` if the page of another list is
+ * wanted by now. */
+async function read(url) {
+  const of = collection;
+  const { records, next } = await of.list(url);
+  const links = of === privateFiles ? await of.links(records) : new Map();
+  const address = ({ id, attachment }) => links.get(id) ?? attachment?.location;
+  const rows = records.map((record) => [record, address(record)]);
+  return of === collection ? { next, rows } : null;
+}
+
 function showPage(page) {
   const actions = { Replace: (record) => form.replace(record), Delete: remove };
-  $("records").append(...page.records.map((record) => row(record, server.base_url, actions)));
+  const shown = page.rows.map(([record, url]) => row(record, url, server.base_url, actions));
+  $("records").append(...shown);
   next = page.next;
   $("more").hidden = next === null;
   $("none").hidden = $("records").rows.length > 0;
 }
 
 async function showMore() {
-  const page = await collection.list(next);
+  const page = await read(next);
+  if (page === null) {
+    return;
+  }
   const known = $("records").rows.length;
   showPage(page);
   $("records").rows[known]?.querySelector("a, button").focus();
@@ -105,6 +141,17 @@ $("login").addEventListener(
   reporting(async () => {
     await logIn();
     say(`These are the files of ${collection.user}.`);
+  }),
+);
+$("private").addEventListener(
+  "change",
+  reporting(async () => {
+    await choose();
+    say(
+      collection === privateFiles
+        ? `These are the private files of ${collection.user}: nobody else can read them.`
+        : `These are the files of ${collection.user}: whoever knows the address of one can read it.`,
+    );
   }),
 );
 $("more").addEventListener("click", reporting(showMore));

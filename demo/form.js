@@ -62,6 +62,9 @@ export class UploadForm {
   uploadTo(collection, server) {
     this.#collection = collection;
     this.#server = server;
+    if (!this.#sending) {
+      this.#setReplaced(null);
+    }
   }
 
   /** The next file replaces that of `record`. */
@@ -128,7 +131,8 @@ export class UploadForm {
     const { chunkSize } = this.#options;
     // Who picks the same file again after the page was closed goes on where it was.
     const what = [file.name, file.size, file.lastModified, data.type, data.category];
-    const key = `upload ${JSON.stringify([this.#collection.user, this.#replaced, ...what])}`;
+    const where = [this.#collection.url, this.#collection.user, this.#replaced];
+    const key = `upload ${JSON.stringify([...where, ...what])}`;
     const url = localStorage.getItem(key);
     const upload = this.#collection.attachInChunks(record, file, data, { url, chunkSize, signal });
     upload.onCreated = (created) => localStorage.setItem(key, created);

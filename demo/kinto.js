@@ -12,15 +12,21 @@ export class KintoError extends Error {
   }
 }
 
-/** One user's records in a collection of the default bucket, at the `url` of Kinto's API. */
+/** One user's records in a collection, whose `path` is below the URL of Kinto's `api`. */
 export class Collection {
+  #api;
   #url;
   #headers;
 
-  constructor(url, name, user, password) {
+  constructor(api, path, user, password) {
     this.user = user;
-    this.#url = new URL(`buckets/default/collections/${name}/records`, url).href;
-    this.#headers = { Authorization: `Basic ${base64(`${user}:${password}`)}` };
+    this.#api = api;
+    this.#url = new URL(`${path}/records`, api).href;
+    this.#headers = authorization(user, password);
+  }
+
+  get url() {
+    return this.#url;
   }
 
   /** The last changed records, or those of the page at the URL `next`: `{ records, next }`. */
@@ -39,6 +45,22 @@ export class Collection {
       }
       throw error;
     }
+  }
+
+  /** Links to the files of `records`, by the records' ids, for who sends no password: `<img>`. */
+  async links(records) {
+    const shown = records.filter(({ attachment }) => attachment);
+    if (shown.length === 0) {
+      return new Map();
+    }
+    const paths = shown.map(({ id }) => new URL(`${this.#attachment(id)}/link`).pathname);
+    const requests = paths.map((path) => ({ path }));
+    const body = JSON.stringify({ defaults: { method: "POST" }, requests });
+    const headers = { "Content-Type": "application/json" };
+    const response = await this.#request("POST", new URL("batch", this.#api).href, headers, body);
+    // Of a record that has lost its file meanwhile, there is none.
+    const made = (await response.json()).responses.map((each) => each.body.url);
+    return new Map(shown.map(({ id }, index) => [id, made[index]]));
   }
 
   /** Delete the record, and its file with it, unless somebody has changed it. */
@@ -105,11 +127,11 @@ export class Collection {
     return `${this.#record(id)}/attachment`;
   }
 
-  #request(method, url, headers = {}) {
+  #request(method, url, headers = {}, body = undefined) {
     if (new URL(url).origin !== new URL(this.#url).origin) {
       throw new KintoError(`The server names ${url}, which is not its own address.`);
     }
-    return answer(url, { method, headers: { ...this.#headers, ...headers } });
+    return answer(url, { method, headers: { ...this.#headers, ...headers }, body });
   }
 }
 
@@ -120,6 +142,24 @@ export async function capability(url) {
     throw new KintoError("The plugin kinto-attachment is not enabled on this server.");
   }
   return capabilities.attachments;
+}
+
+/** The path of the user's own collection in the `bucket` of private files. It is created if there
+ * is none. */
+export async function privateCollection(api, bucket, user, password) {
+  const headers = authorization(user, password);
+  const root = await (await answer(api, { headers })).json();
+  // A name that is different for each user: Kinto has one for the default bucket.
+  const path = `buckets/${bucket}/collections/${root.user.bucket}`;
+  try {
+    const options = { method: "PUT", headers: { ...headers, "If-None-Match": "*" } };
+    await answer(new URL(path, api).href, options);
+  } catch (error) {
+    if (error.status !== 412) {
+      throw error;
+    }
+  }
+  return path;
 }
 
 /** A UUID. crypto.randomUUID() is there only with HTTPS, or on one's own machine. */
@@ -143,6 +183,10 @@ async function answer(url, options = {}) {
     throw new KintoError(said.message ?? response.statusText, response.status);
   }
   return response;
+}
+
+function authorization(user, password) {
+  return { Authorization: `Basic ${base64(`${user}:${password}`)}` };
 }
 
 function conditions({ last_modified: modified }) {

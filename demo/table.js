@@ -17,14 +17,14 @@ export function sizeInWords(bytes) {
 }
 
 /**
- * A row. `base` is the URL that locations are relative to. `actions` are functions of the record
- * by the words on their buttons.
+ * A row. The file is at `address`, a URL that may be relative to `base`. `actions` are functions of
+ * the record by the words on their buttons.
  */
-export function row(record, base, actions) {
+export function row(record, address, base, actions) {
   const element = make("tr", { role: "row" });
   element.dataset.id = record.id;
   const file = record.attachment ?? {};
-  const url = webAddress(file.location, base);
+  const url = webAddress(address, base);
   const cells = {
     Preview: preview(file, url),
     File: url ? link(url, nameOf(record)) : make("span", {}, nameOf(record)),
@@ -60,11 +60,11 @@ function text(value) {
 }
 
 /** The URL of a file, or `null` if it is not one of the web: `javascript:` is a URL, too. */
-function webAddress(location, base) {
-  if (typeof location !== "string" || !URL.canParse(location, base || undefined)) {
+function webAddress(address, base) {
+  if (typeof address !== "string" || !URL.canParse(address, base || undefined)) {
     return null;
   }
-  const url = new URL(location, base || undefined);
+  const url = new URL(address, base || undefined);
   return ["http:", "https:"].includes(url.protocol) ? url.href : null;
 }
 

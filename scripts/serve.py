@@ -6,7 +6,9 @@ Prints where it listens, and a command that attaches a file, once that command w
 from __future__ import annotations
 
 import argparse
+import base64
 import os
+import secrets
 import shlex
 import sys
 import uuid
@@ -35,7 +37,8 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 READY = """
 Kinto listens on {url}
-Files are stored in {files}, records in memory. Ctrl-C stops it.
+Files are stored in {files}, private ones in {private},
+records in memory. Ctrl-C stops it.
 Try it in a browser: {demo}
 Attach a file, from another terminal:
 
@@ -57,7 +60,9 @@ def main() -> int:
     settings = get_appsettings(str(CONFIG), name="main")
     settings["kinto.attachment.base_url"] = f"{url}files/"
     warnings.filterwarnings("ignore", "HTTPS is not enabled")
-    app = with_demo(kinto.main({}, **settings))
+    app = kinto.main({}, **settings)
+    create_private_bucket(app)
+    app = with_demo(app)
     try:
         # The socket accepts connections from here on: they wait for run().
         server = waitress.create_server(
@@ -76,10 +81,26 @@ def main() -> int:
         return 1
     # Waitress stops at Ctrl-C; it may come before waitress runs.
     with suppress(KeyboardInterrupt):
-        ready = {"files": CHECKOUT / "files", "demo": _demo(url), "upload": _upload(url)}
+        folders = {"files": CHECKOUT / "files", "private": CHECKOUT / "private-files"}
+        ready = {**folders, "demo": _demo(url), "upload": _upload(url)}
         print(READY.format(url=url, **ready), flush=True)
         server.run()
     return 0
+
+
+def create_private_bucket(app: WsgiApp) -> None:
+    """Create the bucket of private files, where each user may have a collection, and which nobody
+    owns."""
+    nobody = base64.b64encode(f"nobody:{secrets.token_urlsafe()}".encode()).decode()
+    request = Request.blank(
+        "/v1/buckets/private",
+        method="PUT",
+        headers={"Authorization": f"Basic {nobody}", "Content-Type": "application/json"},
+        body=b'{"permissions": {"collection:create": ["system.Authenticated"]}}',
+    )
+    answer = request.get_response(app)
+    if answer.status_code != 201:
+        raise RuntimeError(f"Kinto has no bucket for private files: {answer.status}")
 
 
 def with_demo(app: WsgiApp) -> WsgiApp:

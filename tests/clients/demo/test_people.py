@@ -56,20 +56,22 @@ def test_everything_is_done_with_the_keyboard(demo, records, tmp_path):
     assert focused(demo) == "Category"
     keyboard.type("work")
     keyboard.press("Tab")
+    assert focused(demo) == "Private"
+    keyboard.press("Tab")
     assert focused(demo) == "Upload"
     keyboard.press("Enter")
     expect(demo.row("report.txt")).to_contain_text("work")
 
     # It is where the next file is picked.
     assert focused(demo) == "File"
-    for _ in range(5):
+    for _ in range(6):
         keyboard.press("Tab")
     assert focused(demo) == "Replace report.txt"
     keyboard.press("Enter")
     assert focused(demo) == "File"
     demo.press("Cancel")
     assert focused(demo) == "File"
-    for _ in range(6):
+    for _ in range(7):
         keyboard.press("Tab")
     assert focused(demo) == "Delete report.txt"
     demo.page.once("dialog", lambda dialog: dialog.accept())
