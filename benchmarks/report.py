@@ -237,8 +237,8 @@ def _downloads(samples: Samples) -> tuple[list[str], _Rows]:
                 _megabytes(samples.median(downloads.NAME, THIS, case, "memory")),
             ]
         )
-    header = ["size", "server", "wall time", "a bare WSGI response", "ratio"]
-    return [*header, "CPU: this / bare", "memory over idle"], rows
+    header = ["size", "server", "wall time", "without Kinto", "ratio"]
+    return [*header, "CPU: this / without Kinto", "memory over idle"], rows
 
 
 def _without_repeats(rows: _Rows) -> Iterator[list[object]]:

@@ -97,13 +97,14 @@ def _response(
     # Kinto has refused a query that is no UTF-8.
     inline = may_be_shown(file.mimetype) and not file.save and "download" not in request.GET
     disposition = content_disposition(file.filename, inline=inline)
-    elsewhere = _sent_by_another(request, files, file, stored, disposition)
-    if elsewhere is not None:
-        return elsewhere
     part = None
     # Ranges are defined for GET only (RFC 9110, section 14.2).
     if request.method == "GET" and validators.allow_range(headers.get("If-Range")):
+        # Raises RangeNotSatisfiable, also where another server would say it in words of its own.
         part = byte_range(headers.get("Range"), stored.size)
+    elsewhere = _sent_by_another(request, files, file, stored, disposition)
+    if elsewhere is not None:
+        return elsewhere
     start, stop = part or (0, stored.size)
     response = _with_headers(_FileResponse(status=206 if part else 200), file, stored)
     response.headers["Content-Type"] = file.mimetype

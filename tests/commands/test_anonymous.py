@@ -64,12 +64,12 @@ def attachment(web, stored, request):
 def check(make_record, command, attachment):
     """``check()``: the result for a site with a private file."""
 
-    def run(*, permissions=None, prepare=lambda record: None, **settings):
+    def run(*, permissions=None, prepare=lambda record: None, kinto=None, **settings):
         merged = {**attachment, **settings}
-        record = make_record(attachment=merged)
+        record = make_record(attachment=merged, **(kinto or {}))
         record.attach(CONTENT, permissions=permissions or {})
         prepare(record)
-        return command("check", "--json", attachment=merged)
+        return command("check", "--json", attachment=merged, **(kinto or {}))
 
     return run
 
@@ -176,6 +176,14 @@ def test_a_former_base_url_is_asked_too(check, web):
 
     assert result.status == 1
     assert problems(result) == {("readable by anybody", f"{web.url}/old/")}
+
+
+def test_without_a_secret_there_is_no_link_to_ask_with(check, web):
+    result = check(kinto={"kinto.userid_hmac_secret": ""})
+
+    assert result.status == 0
+    (path,) = web.paths
+    assert path.startswith("/v1/files/_private/")
 
 
 def test_what_everybody_may_read_is_not_asked_for(check, web):

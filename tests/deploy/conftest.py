@@ -37,32 +37,43 @@ class Site:
         return requests.request(method, f"{self.url}/v1/{path}", timeout=60, **arguments)
 
     def upload(
-        self, body: bytes | Body, record: str = "r", client: str = "127.0.0.1", **arguments: Any
+        self,
+        body: bytes | Body,
+        record: str = "r",
+        client: str = "127.0.0.1",
+        collection: str = "c",
+        **arguments: Any,
     ) -> requests.Response:
-        """Attach a file to a record of the collection ``c``. ``client`` is its address."""
+        """Attach a file to a record of the bucket ``b``. ``client`` is its address."""
         return self.request(
             "POST",
-            attachment(record),
+            attachment(record, collection),
             data=body,
             headers={"Content-Type": CONTENT_TYPE, "X-Test-Client": client},
             **arguments,
         )
 
-    def attach(self, content: bytes, filename: str, record: str) -> str:
+    def attach(self, content: bytes, filename: str, record: str, collection: str = "c") -> str:
         """Attach a file, and return its location."""
-        answer = self.upload(form([file_part(content, filename)]), record)
+        body = form([file_part(content, filename)])
+        answer = self.upload(body, record, collection=collection)
         answer.raise_for_status()
         location: str = answer.json()["location"]
         return location
 
     def start_upload(
-        self, size: int, record: str = "r", client: str = "127.0.0.1", first: int = MIB
+        self,
+        size: int,
+        record: str = "r",
+        client: str = "127.0.0.1",
+        first: int = MIB,
+        collection: str = "c",
     ) -> socket.socket:
         """Send the start of an upload of ``size`` bytes: ``first``, and no more for now.
         ``client`` is its address."""
         connection = socket.create_connection(("127.0.0.1", self.installation.port), timeout=30)
         lines = [
-            f"POST /v1/{attachment(record)} HTTP/1.1",
+            f"POST /v1/{attachment(record, collection)} HTTP/1.1",
             f"Host: 127.0.0.1:{self.installation.port}",
             f"Authorization: Basic {b64encode(':'.join(self.auth).encode()).decode()}",
             "Origin: https://example.org",
@@ -103,9 +114,9 @@ def answer_on(connection: socket.socket) -> tuple[int, http.client.HTTPMessage, 
         response.close()
 
 
-def attachment(record: str) -> str:
+def attachment(record: str, collection: str = "c") -> str:
     """The endpoint of a record, below ``/v1/``."""
-    return f"buckets/b/collections/c/records/{record}/attachment"
+    return f"buckets/b/collections/{collection}/records/{record}/attachment"
 
 
 @pytest.fixture(scope="package", params=["disk", "s3"])
@@ -114,16 +125,19 @@ def site(
     postgresql: PostgreSQL,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    """It runs, and its admin has created the collection ``c`` in the bucket ``b``."""
-    name = f"deploy_{request.param}"
-    root = tmp_path_factory.mktemp(name)
-    installation = Installation(root, postgresql.create_database(name), request.param == "s3")
+    """It runs, and its admin has created the collections ``c`` and ``drafts`` in the bucket ``b``:
+    the second one has private files."""
+    database = f"deploy_{request.param}"
+    root = tmp_path_factory.mktemp(database)
+    url = postgresql.create_database(database)
+    installation = Installation(root, url, request.param == "s3")
     try:
         installation.start()
         site = Site(installation)
         site.request("PUT", "buckets/b").raise_for_status()
-        site.request("PUT", "buckets/b/collections/c").raise_for_status()
+        for name in ("c", "drafts"):
+            site.request("PUT", f"buckets/b/collections/{name}").raise_for_status()
         yield site
     finally:
         installation.stop()
-        postgresql.drop_database(name)
+        postgresql.drop_database(database)

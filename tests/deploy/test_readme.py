@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deploy.installation import DEPLOY, PROGRAMS
+from tests.support.deploy.installation import BUCKETS, DEPLOY, PROGRAMS
 from tests.support.documents import CHECKOUT, blocks
 from tests.support.servers.postgresql import PostgreSQL
 
@@ -26,7 +26,7 @@ BLOCKS = [block for block in blocks(DEPLOY / "README.rst") if not block.language
 )
 PASSWORD = "a password of one's own"
 
-NOTED = ("apt-get", "chown", "nginx", "systemctl", "useradd", "weed")
+NOTED = ("apt-get", "chown", "nginx", "systemctl", "systemd-tmpfiles", "useradd", "weed")
 NOTE = '#!/bin/sh\necho "$(basename "$0") $*" >> "$NOTES"\n'
 IMITATED = {
     "python3": '#!/bin/sh\n# -m venv FOLDER\nmkdir -p "$3" && ln -s "$PROGRAMS" "$3/bin"\n',
@@ -118,6 +118,8 @@ def test_what_stands_there_sets_it_up(machine):
     machine.type(START, stdin=f"{PASSWORD}\n{PASSWORD}\n")
 
     assert "--system kinto" in machine.asked("useradd")
+    (folders,) = machine.asked("systemd-tmpfiles")
+    assert (machine.root / "etc/tmpfiles.d" / folders.removeprefix("--create ")).exists()
     # The database has the time zone that Kinto wants, its tables, and the admin.
     with machine.server.connect("kinto") as connection, connection.cursor() as cursor:
         cursor.execute("SHOW timezone")
@@ -158,8 +160,9 @@ def test_what_stands_there_gives_it_a_store(machine):
     machine.type(f"test -e /opt/kinto/bin || python3 -m venv /opt/kinto\n{commands}")
 
     assert machine.asked("systemctl")[-1] == "enable --now seaweedfs"
-    assert machine.asked("weed") == ["shell -master=127.0.0.1:9333"]
-    assert 'echo "s3.bucket.create -name attachments" | ' in commands
+    assert machine.asked("weed") == 2 * ["shell -master=127.0.0.1:9333"]
+    for bucket in BUCKETS:
+        assert f'echo "s3.bucket.create -name {bucket}" | ' in commands
 
 
 def test_every_command_has_a_test():

@@ -11,7 +11,6 @@ import pytest
 import requests
 
 from tests.deploy.conftest import attachment
-from tests.support.servers.nginx import Nginx
 from tests.support.servers.ports import free_port
 
 pytestmark = pytest.mark.parametrize("site", ["disk"], indirect=True)
@@ -35,7 +34,6 @@ def secured(site, tmp_path) -> Iterator[Secured]:
     command += ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     old = site.installation.root / "etc/nginx"
-    new = tmp_path / "etc/nginx"
     changes = {
         # What README.rst says.
         f"# include {old}/kinto/redirect.conf;": f"include {old}/kinto/redirect.conf;",
@@ -48,16 +46,8 @@ def secured(site, tmp_path) -> Iterator[Secured]:
         "listen 443 ssl;": f"listen 127.0.0.1:{https} ssl;",
         "listen [::]:443 ssl;\n": "",
         "https://$host$request_uri": f"https://$host:{https}$request_uri",
-        str(old): str(new),
     }
-    texts = {path.relative_to(old): path.read_text() for path in old.rglob("*.conf")}
-    for before, after in changes.items():
-        assert any(before in text for text in texts.values()), before
-        texts = {name: text.replace(before, after) for name, text in texts.items()}
-    for name, text in texts.items():
-        (new / name).parent.mkdir(parents=True, exist_ok=True)
-        (new / name).write_text(text)
-    with Nginx(new / "conf.d/*.conf", tmp_path / "nginx", https):
+    with site.installation.other_nginx(tmp_path, changes, https):
         yield Secured(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", certificate)
 
 

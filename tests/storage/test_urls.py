@@ -1,18 +1,19 @@
-"""The URLs that storages have of their own: presigned ones, and plain ones."""
+"""The URLs that S3 has of its own: presigned ones, and plain ones."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 from botocore.exceptions import NoCredentialsError
 
-from kinto_attachment.storage import FileStorage, StorageUnavailable
+from kinto_attachment.storage import FileStorage, NewFile, StorageUnavailable
 from kinto_attachment.storage.files import Files
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
-from tests.storage.conftest import Backend
+from tests.support.servers.s3 import S3Server
 
 ANSWER = (
     "text/x-thing",
@@ -27,17 +28,30 @@ def presigned(storage: FileStorage, name: str, expires_in: int = 60) -> str:
     return url
 
 
-def is_local(backend: Backend) -> bool:
-    return isinstance(backend.storage, LocalStorage)
+@pytest.fixture
+def s3(server: S3Server, make_s3: Callable[..., S3Storage]) -> S3Storage:
+    """On each server in turn."""
+    return make_s3(server)
 
 
-def test_a_presigned_url_serves_the_file_as_it_says(backend: Backend) -> None:
-    name = backend.store(b"content", "é b.txt", folder="f g")
-    if is_local(backend):
-        assert backend.storage.presigned_url(name, 60, *ANSWER) is None
-        return
+def store(storage: FileStorage, filename: str, folder: str = "") -> str:
+    staged = storage.stage(NewFile(filename, folder=folder))
+    staged.write(b"content")
+    return staged.finish()
 
-    answer = requests.get(presigned(backend.storage, name), timeout=30)
+
+def test_the_local_disk_has_none(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    name = store(storage, "a.txt")
+
+    assert storage.presigned_url(name, 60, *ANSWER) is None
+    assert storage.plain_url(name) is None
+
+
+def test_a_presigned_url_serves_the_file_as_it_says(s3: S3Storage) -> None:
+    name = store(s3, "a.txt", "f g")
+
+    answer = requests.get(presigned(s3, name), timeout=30)
 
     assert answer.status_code == 200
     assert answer.content == b"content"
@@ -47,32 +61,28 @@ def test_a_presigned_url_serves_the_file_as_it_says(backend: Backend) -> None:
     assert requests.get(answer.url, headers=part, timeout=30).content == b"on"
 
 
-def test_a_plain_url_has_no_credentials(backend: Backend) -> None:
-    name = backend.store(b"content")
-    if is_local(backend):
-        assert backend.storage.plain_url(name) is None
-        return
+def test_a_plain_url_has_no_credentials(s3: S3Storage) -> None:
+    name = store(s3, "a.txt")
 
-    url = backend.storage.plain_url(name)
+    url = s3.plain_url(name)
 
     assert url is not None
     assert url.endswith(f"/{name}")
     assert "?" not in url
 
 
-def test_whether_there_is_a_file_is_not_looked_at(backend: Backend) -> None:
-    if not is_local(backend):
-        answer = requests.get(presigned(backend.storage, "none.txt"), timeout=30)
-        assert answer.status_code in (403, 404)
+def test_whether_there_is_a_file_is_not_looked_at(s3: S3Storage) -> None:
+    answer = requests.get(presigned(s3, "none.txt"), timeout=30)
+
+    assert answer.status_code in (403, 404)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a//b", "/etc/passwd"])
-def test_what_is_no_name_of_a_file(backend: Backend, name: str) -> None:
-    if not is_local(backend):
-        with pytest.raises(FileNotFoundError):
-            backend.storage.presigned_url(name, 60, *ANSWER)
-        with pytest.raises(FileNotFoundError):
-            backend.storage.plain_url(name)
+def test_what_is_no_name_of_a_file(s3: S3Storage, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        s3.presigned_url(name, 60, *ANSWER)
+    with pytest.raises(FileNotFoundError):
+        s3.plain_url(name)
 
 
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)

@@ -200,6 +200,11 @@ class TestByName:
 
         assert ("WWW-Authenticate" in answer.headers) == asks
 
+    def test_an_image_of_a_page_is_an_answer_like_any_other(self, record):
+        answer = record.app.get(by_name(record), headers={"Sec-Fetch-Mode": "no-cors"})
+
+        assert answer.body == CONTENT
+
     def test_a_page_of_another_origin_sees_a_refusal(self, record):
         origin = {"Origin": "https://elsewhere.example.org"}
         url = by_name(record)

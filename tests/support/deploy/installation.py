@@ -23,10 +23,12 @@ from tests.support.servers.ports import free_port
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 SEAWEEDFS_PORTS = (9333, 19333, 8080, 18080, 8888, 18888, 8333, 18333)
+BUCKETS = ("attachments", "attachments-private")
 STARTUP_SECONDS = 180.0
 LOG_SECONDS = 10.0
 # The tests come from one address, and can name another one, as a load balancer does.
 LOAD_BALANCER = "set_real_ip_from 127.0.0.0/8;\nreal_ip_header X-Test-Client;\n"
+PRIVATE = "kinto.attachment.resources.blog.drafts.private = true"
 # What an operator changes to have the files on S3, by the file in which it stands.
 ON_S3 = {
     "etc/nginx/conf.d/kinto.conf": [
@@ -53,7 +55,7 @@ class Installation:
         self._database = database
         self._ports = {port: free_port() for port in SEAWEEDFS_PORTS}
         self._lay_out(database)
-        for folder in ("var/lib/kinto", "var/lib/seaweedfs", "var/log/nginx"):
+        for folder in ("var/lib/kinto/private", "var/lib/seaweedfs", "var/log/nginx"):
             (root / folder).mkdir(parents=True)
         self.units = {
             name: self.unit(name)
@@ -69,6 +71,16 @@ class Installation:
     def files(self) -> Path:
         """Where files are stored, if on the disk."""
         return self.root / "var/lib/kinto/files"
+
+    @property
+    def private_files(self) -> Path:
+        """Where private files are stored, if on the disk."""
+        return self.root / "var/lib/kinto/private"
+
+    @property
+    def access_log(self) -> str:
+        """nginx's access log."""
+        return (self.root / "var/log/nginx/kinto.log").read_text()
 
     @property
     def nginx_log(self) -> str:
@@ -133,12 +145,30 @@ class Installation:
         self.node(port).wait_until_ready()
         requests.get(f"http://127.0.0.1:{port}/v1/", timeout=5).raise_for_status()
 
+    def other_nginx(self, folder: Path, changes: dict[str, str], port: int) -> Nginx:
+        """Run another nginx, whose configuration in ``folder`` is that of this one with
+        ``changes``: each of them has to find its place. It listens on ``port``."""
+        old, new = self.root / "etc/nginx", folder / "etc/nginx"
+        texts = {path.relative_to(old): path.read_text() for path in old.rglob("*.conf")}
+        for before, after in {**changes, str(old): str(new)}.items():
+            assert any(before in text for text in texts.values()), before
+            texts = {name: text.replace(before, after) for name, text in texts.items()}
+        for name, text in texts.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_text(text)
+        return Nginx(new / "conf.d/*.conf", folder / "nginx", port)
+
+    @property
+    def store_url(self) -> str:
+        """Of the server that speaks S3, if files are there."""
+        return f"http://127.0.0.1:{self._ports[8333]}"
+
     def put_object(self, name: str, content: bytes, content_type: str) -> None:
         """Put a file into the bucket on S3, without Kinto."""
         secret = environment(self.root / "etc/kinto/kinto.env")
         client = boto3.client(
             "s3",
-            endpoint_url=f"http://127.0.0.1:{self._ports[8333]}",
+            endpoint_url=self.store_url,
             region_name="us-east-1",
             aws_access_key_id=secret["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=secret["AWS_SECRET_ACCESS_KEY"],
@@ -158,10 +188,9 @@ class Installation:
     def served(self, path: str, count: int = 1) -> list[dict[str, Any]]:
         """The ``count`` lines that nginx's log has about requests to ``path``. nginx writes them
         after the answer."""
-        log = self.root / "var/log/nginx/kinto.log"
         deadline = time.monotonic() + LOG_SECONDS
         while True:
-            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            lines = [json.loads(line) for line in self.access_log.splitlines()]
             about = [line for line in lines if f"{path} " in line["request"]]
             if len(about) == count:
                 return about
@@ -199,6 +228,7 @@ class Installation:
         return {
             "postgresql://kinto@/kinto?host=/var/run/postgresql": database,
             **{folder: f"{self.root}{folder}" for folder in folders},
+            f"# {PRIVATE}": PRIVATE.replace("blog", "b"),
             "/opt/kinto/bin": str(PROGRAMS),
             "listen [::]:80;\n": "",
             # A client that is too slow shows sooner.
@@ -218,7 +248,7 @@ class Installation:
             try:
                 self.run(
                     *("weed", "shell", f"-master={master}"),
-                    stdin="s3.bucket.create -name attachments\n",
+                    stdin="".join(f"s3.bucket.create -name {name}\n" for name in BUCKETS),
                 )
                 return
             except RuntimeError:

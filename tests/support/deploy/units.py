@@ -33,6 +33,13 @@ class Unit:
         self.service = parser["Service"]
         self._notified: socket.socket | None = None
 
+    def pids(self) -> list[int]:
+        """Of the process, and of those that it has started."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [pid, *map(int, children.split())]
+
     def run(self, command: str = "ExecStart") -> subprocess.CompletedProcess[str]:
         """Run it to its end (``Type=oneshot``), or another of its commands."""
         return subprocess.run(
