@@ -64,7 +64,7 @@ moto: $(INSTALLED_DEV)  ## Run a fake Amazon S3 on http://127.0.0.1:6000; Ctrl-C
 bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="growth s3" selects sections
 	$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
-chaos: $(INSTALLED_DEV)  ## Upload to two servers while processes, database and store fail (MINUTES=10 STORE=local or s3)
+chaos: $(INSTALLED_DEV)  ## Upload to two servers while processes, database and store fail (MINUTES=10 STORE=local, s3 or gcloud)
 	@$(BIN)/python -W ignore -m tests.chaos --minutes $(or $(MINUTES),10) --store $(STORE) $(ARGS)
 
 # Random days of a site, see tests/model; MODEL_SEED=1 MINUTES=0 repeats what a run has printed.

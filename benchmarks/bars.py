@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import downloads, growth, many, resumable, s3, size, small
+from benchmarks import downloads, gcloud, growth, many, resumable, s3, size, small
 from benchmarks.client import GIB, MIB
 from benchmarks.samples import Samples, median, quotients
 from benchmarks.servers import BACKENDS, PLAIN, RELEASED, THIS
@@ -49,6 +49,7 @@ def bars(samples: Samples) -> list[Bar]:
         *_of_growth(samples),
         *_of_s3(samples),
         *_of_downloads(samples),
+        *_of_gcloud(samples),
     ]
     return [bar for bar in every if bar.measured]
 
@@ -224,6 +225,32 @@ def _of_downloads(samples: Samples) -> Iterator[Bar]:
         yield Bar(what, target, False, _known(ratios))
     memory = (samples.median(downloads.NAME, THIS, case, "memory") for case in cases)
     yield Bar("memory over idle, one download", DOWNLOAD / MIB, False, _mib(memory), "MiB")
+
+
+def _of_gcloud(samples: Samples) -> Iterator[Bar]:
+    cases = samples.cases(gcloud.NAME)
+    large = [case for case in cases if case["size"] == GIB]
+    yield Bar(
+        "Google Cloud Storage, 1 GiB: wall time to upload_from_file's",
+        1.3,
+        False,
+        _known(
+            samples.ratio(gcloud.NAME, case, "seconds", THIS, gcloud.LIBRARY) for case in large
+        ),
+    )
+    for uploads in (1, gcloud.AT_ONCE):
+        memory = (
+            samples.median(gcloud.NAME, THIS, case, "memory")
+            for case in cases
+            if case["uploads"] == uploads
+        )
+        yield Bar(
+            f"Google Cloud Storage, memory over idle, {uploads} at a time",
+            (ONE_UPLOAD + (uploads - 1) * FURTHER_UPLOAD) / MIB,
+            False,
+            _mib(memory),
+            "MiB",
+        )
 
 
 def _known(figures: Iterable[float | None]) -> list[float]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from benchmarks import released
 from benchmarks.servers import Workbench
 
+_PACKAGES = ("kinto", "waitress", "gunicorn", "boto3", "google-cloud-storage")
+
 
 def describe(bench: Workbench) -> dict[str, str]:
     return {
@@ -20,7 +22,7 @@ def describe(bench: Workbench) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
         "PostgreSQL": _postgresql(bench),
-        **{name: version(name) for name in ("kinto", "waitress", "gunicorn", "boto3")},
+        **{name: version(name) for name in _PACKAGES},
         "kinto-attachment, this": version("kinto-attachment"),
         "kinto-attachment, released": released.VERSION,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import downloads, growth, many, resumable, s3, size, small
+from benchmarks import downloads, gcloud, growth, many, resumable, s3, size, small
 from benchmarks.bars import against_limit, bars, growth_of
 from benchmarks.client import GIB, KIB, MIB
 from benchmarks.plot import plot
@@ -37,6 +37,7 @@ def text(samples: Samples) -> str:
         "Small files against a plain PUT": _small,
         "Growth": _growth,
         "S3": _s3,
+        "Google Cloud Storage": _gcloud,
         "Many at a time, and many in a row": _many,
         "Resumable uploads": _resumable,
         "Downloads, local disk": _downloads,
@@ -169,6 +170,25 @@ def _s3(samples: Samples) -> tuple[list[str], _Rows]:
         )
     header = ["size", "server", "wall time", "upload_fileobj", "ratio", "CPU"]
     return [*header, "memory over idle"], rows
+
+
+def _gcloud(samples: Samples) -> tuple[list[str], _Rows]:
+    rows: _Rows = []
+    shown = {"seconds": _seconds, "cpu": _seconds, "memory": _megabytes, "received": figure}
+    for case in samples.cases(gcloud.NAME):
+        of_each = [
+            _both(
+                [
+                    show(samples.median(gcloud.NAME, subject, case, value))
+                    for subject in (THIS, gcloud.LIBRARY)
+                ]
+            )
+            for value, show in shown.items()
+        ]
+        ratio = samples.ratio(gcloud.NAME, case, "seconds", THIS, gcloud.LIBRARY)
+        rows.append([file_size(case["size"]), case["uploads"], figure(ratio), *of_each])
+    header = ["size", "at a time", "ratio", "wall time: this / upload_from_file", "CPU"]
+    return [*header, "memory over idle", "bytes received per byte"], rows
 
 
 def _many(samples: Samples) -> tuple[list[str], _Rows]:

@@ -1,4 +1,5 @@
-"""Where the files are, and how that fails: a small disk, or an S3 server behind a proxy."""
+"""Where the files are, and how that fails: a small disk, an S3 server behind a proxy, or a server
+that plays Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from tests.support.live.client import MIB
+from tests.support.live.client import KIB, MIB
 from tests.support.live.proxy import S3Proxy, breaks_off, fails_inside
-from tests.support.live.verifier import Files, LocalFiles, S3Files
+from tests.support.live.verifier import Files, GCloudFiles, LocalFiles, S3Files
+from tests.support.servers import gcs
 from tests.support.servers.disk import SmallDisk
+from tests.support.servers.gcs.errors import GcsError
 from tests.support.servers.http import loses_the_answer
 from tests.support.servers.privileges import as_a_user_like_others
 from tests.support.servers.s3 import SeaweedServer
@@ -24,6 +27,7 @@ Outage = Callable[[], AbstractContextManager[None]]
 """Makes the context of something that does not work, until the block ends."""
 
 _DISK = 512 * MIB
+_UNIT = 256 * KIB
 
 
 class Store:
@@ -159,4 +163,84 @@ class S3Store(Store):
             self._proxy.reset()
 
 
-STORES: Mapping[str, Callable[[], Store]] = {"local": LocalStore, "s3": S3Store}
+class _Objects(GCloudFiles):
+    """Of an upload session that was left alone, Google itself gets rid."""
+
+    def unfinished(self) -> list[str]:
+        return []
+
+
+class GCloudStore(Store):
+    """What plays Google Cloud Storage, in this process: it has its objects in memory, so its
+    connections fail, and it is never killed."""
+
+    def __init__(self) -> None:
+        self._server = gcs.GcsServer()
+        self.files = _Objects(self._server)
+        # As many retries as there are by default.
+        self.settings = {
+            name: value
+            for name, value in self._server.settings.items()
+            if not name.endswith(".num_retries")
+        }
+        faults = {
+            "fails inside": gcs.answers_as(GcsError(500, "backendError", "Backend Error")),
+            "breaks off": gcs.breaks_the_line(300 * KIB),
+            "loses the answer": gcs.loses_the_answer,
+        }
+        failing = {
+            f"store: {fault}, {operation}": partial(self._failing, operation, faults[fault])
+            for fault in faults
+            for operation in ("insert", "start", "chunk", "compose", "delete")
+        }
+        odd = {
+            "store: keeps half": self._keeping_half,
+            "store: one write per second": self._limited,
+            "store: sessions lost": self._losing_sessions,
+        }
+        # Each as often as all of the others.
+        self.outages = {"store cut off": self._server.down, **failing, **odd}
+
+    def read(self, name: str) -> bytes | None:
+        found = self._server.objects().get(name)
+        return None if found is None else found.content
+
+    def close(self) -> None:
+        self._server.__exit__()
+
+    @contextmanager
+    def _failing(self, operation: str, fault: Callable[..., None]) -> Iterator[None]:
+        self._server.fail(operation, fault)
+        try:
+            yield
+        finally:
+            self._server.heal()
+
+    @contextmanager
+    def _keeping_half(self) -> Iterator[None]:
+        """Of a chunk, half of its units."""
+        self._server.acknowledges = lambda size: size // _UNIT // 2 * _UNIT
+        try:
+            yield
+        finally:
+            self._server.acknowledges = None
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        self._server.one_write_per_second = True
+        try:
+            yield
+        finally:
+            self._server.one_write_per_second = False
+
+    @contextmanager
+    def _losing_sessions(self) -> Iterator[None]:
+        self._server.lose_sessions()
+        yield
+
+
+STORES: Mapping[str, Callable[[], Store]] = {
+    "local": LocalStore,
+    "s3": S3Store,
+    "gcloud": GCloudStore,
+}

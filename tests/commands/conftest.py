@@ -25,7 +25,7 @@ from tests.support.copies import (
     target,
     to,
 )
-from tests.support.inventory import Bucket, Folder
+from tests.support.inventory import Stored
 from tests.support.records import Record, kinto_settings, record, stored, where
 from tests.support.servers.kinto import ini
 
@@ -77,9 +77,7 @@ def backend() -> str:
 
 
 @pytest.fixture
-def make_record(
-    make_app: Callable[..., KintoApp], stored: Folder | Bucket
-) -> Callable[..., Record]:
+def make_record(make_app: Callable[..., KintoApp], stored: Stored) -> Callable[..., Record]:
     """``make_record(attachment={...}, **settings)``: a record of a Kinto with these settings, in
     an existing collection; the record itself does not exist. Tests may damage what there is."""
 

@@ -14,8 +14,8 @@ from kinto_attachment.commands.site import Site
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
 from tests.conftest import kinto_settings_with
-from tests.support.copies import GoogleBucket, contents, every_way, to_clouds, to_s3
-from tests.support.inventory import Folder
+from tests.support.copies import contents, every_way, to_clouds, to_s3
+from tests.support.inventory import Folder, GoogleBucket
 from tests.support.orphans import DAY, PART, STRAY, grow_old, names
 from tests.support.servers.kinto import ini
 from tests.support.tus import begin

@@ -15,7 +15,7 @@ SITE = "DELETE FROM metadata WHERE name = 'kinto_attachment_site'"
 NEW_SITE = "INSERT INTO metadata (name, value) VALUES ('kinto_attachment_site', %s)"
 OBJECTS = "DELETE FROM objects"
 
-both = pytest.mark.parametrize("where", ["local", "s3"])
+everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_site_that_was_not_marked_is_known_by_a_record(attached, command, exec
     assert names(run(command)) == [STRAY]
 
 
-@both
+@everywhere
 def test_an_empty_database_of_another_site(attached, command, execute, site_id):
     """A restore that is not finished, in a database that was migrated."""
     before = attached.files()

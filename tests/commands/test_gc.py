@@ -395,7 +395,7 @@ def test_what_earlier_versions_kept_is_kept(
     assert names(command("gc", "--delete", "--json", *options, attachment=settings)) == deleted
 
 
-both = pytest.mark.parametrize("where", ["local", "s3"])
+everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 MIB = 1024 * 1024
 
 
@@ -408,7 +408,7 @@ def unfinished(record):
     return upload
 
 
-@both
+@everywhere
 def test_unfinished_uploads_stay(record, unfinished, command):
     time.sleep(1)
 
@@ -421,7 +421,7 @@ def test_unfinished_uploads_stay(record, unfinished, command):
     assert record.data["attachment"]["size"] == 12 * MIB
 
 
-@both
+@everywhere
 def test_uploads_that_have_rested_for_too_long_are_ended(record, unfinished, command, execute):
     query = "UPDATE objects SET data = data || '{\"expires\": 1}' WHERE resource_name = %s"
     execute(query, "attachments-uploads")

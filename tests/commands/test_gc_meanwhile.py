@@ -8,13 +8,14 @@ import time
 import pytest
 
 from kinto_attachment.commands.selection import Selection
+from kinto_attachment.storage.gcloud import GCloudStorage
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
 from tests.support.orphans import STRAY, grow_old
 from tests.support.tus import begin
 
 MIB = 1024 * 1024
-both = pytest.mark.parametrize("where", ["local", "s3"])
+everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 
 pytestmark = pytest.mark.usefixtures("anew")
 
@@ -24,7 +25,7 @@ def before_files_are_listed(monkeypatch):
     """``before_files_are_listed(step)``: gc has read the database then."""
 
     def register(step):
-        for storage in (LocalStorage, S3Storage):
+        for storage in (LocalStorage, S3Storage, GCloudStorage):
             listed = storage.list
 
             def list_after(self, *args, listed=listed, **options):
@@ -61,7 +62,7 @@ def collect(command):
     return command("gc", "--delete", "--older-than=0s", "--json")
 
 
-@both
+@everywhere
 def test_an_upload_that_ends_keeps_its_file(record, where, command, before_files_are_listed):
     record.attach(b"content")
     upload = begin(record.other(), 12 * MIB)

@@ -10,7 +10,7 @@ import pytest
 from kinto_attachment.commands.marks import MARKS
 from tests.support.orphans import ANOTHER, PART, STRAY, grow_old, names
 
-both = pytest.mark.parametrize("where", ["local", "s3"])
+everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 DAY = 24 * 3600 * 1000
 
 
@@ -134,16 +134,16 @@ def test_to_note_and_delete_at_once_is_a_mistake(attached, command):
     assert len(attached.files()) == 2
 
 
-@both
+@everywhere
 def test_what_is_too_young_or_kept_or_foreign_is_not_noted(
     record, stored, command, execute, where
 ):
     record.attach(b"content")
     for name in (PART, "index.html"):
-        if where == "s3":
-            stored.put(name, b"stray")
-        else:
+        if where == "local":
             (record.folder / name).write_bytes(b"stray")
+        else:
+            stored.put(name, b"stray")
 
     command("gc", "--mark")
     assert marked(execute) == []

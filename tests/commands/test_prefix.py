@@ -9,7 +9,7 @@ import pytest
 
 from kinto_attachment.commands.marks import MARKS
 from kinto_attachment.commands.scope import Scope
-from tests.support.inventory import Bucket
+from tests.support.inventory import Folder
 from tests.support.orphans import ANOTHER, LARGE, PART, STRAY, names
 
 IN_FOLDERS = {"folder": "{bucket_id}/{collection_id}"}
@@ -18,15 +18,16 @@ BUNDLE = "bundles/a.zip"
 HIDDEN = ".git/config"
 
 both = pytest.mark.parametrize("where", ["local", "s3"])
+everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 
 
 def put(record, name):
-    if isinstance(record.stored, Bucket):
-        record.stored.put(name, b"12345")
-    else:
+    if isinstance(record.stored, Folder):
         path = record.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"12345")
+    else:
+        record.stored.put(name, b"12345")
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def run(command, *options, **settings):
     return command("gc", "--delete", "--older-than=0s", "--json", *options, **given)
 
 
-@both
+@everywhere
 def test_only_files_below_the_prefix_and_hidden_parts_go(attached, command):
     told = command("gc", "--json", "--older-than=0s", "--prefix=b/", attachment=IN_FOLDERS)
     result = run(command, "--prefix=b/")
@@ -65,17 +66,17 @@ def test_several_prefixes_may_cover_each_other(attached, command):
     assert result.counts["files stored"] == 4
 
 
-@both
+@everywhere
 def test_a_file_outside_of_the_prefix_is_not_missing(attached, command):
     options = ("check", "--json", "--prefix=other/")
     result = command(*options, attachment=IN_FOLDERS)
     assert (result.status, result.findings) == (0, [])
 
     [name] = [name for name in attached.files() if name.startswith("b/c/") and STRAY not in name]
-    if isinstance(attached.stored, Bucket):
-        attached.stored.remove(name)
-    else:
+    if isinstance(attached.stored, Folder):
         (attached.folder / name).unlink()
+    else:
+        attached.stored.remove(name)
     assert command(*options, attachment=IN_FOLDERS).status == 0
     missing = command("check", "--json", "--prefix=b/", attachment=IN_FOLDERS)
     assert [finding["problem"] for finding in missing.findings] == ["missing"]

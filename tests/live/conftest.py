@@ -1,5 +1,6 @@
 """The Kintos that these tests share: two worker processes under gunicorn, with PostgreSQL, and
-files on the local disk (``local_site``) or on S3 (``s3_site``); ``site`` is each in turn.
+files on the local disk (``local_site``), on S3 (``s3_site``), or on what plays Google Cloud
+Storage (``gcs_site``); ``site`` is each of the first two in turn.
 
 In the bucket ``named`` files keep their names. A worker has no more than five connections to the
 database, and more threads than that.
@@ -15,7 +16,8 @@ import pytest
 from tests.conftest import KintoDatabase
 from tests.support.live.proxy import S3Proxy
 from tests.support.live.site import Site
-from tests.support.live.verifier import BASE_URL, LocalFiles, S3Files
+from tests.support.live.verifier import BASE_URL, GCloudFiles, LocalFiles, S3Files
+from tests.support.servers.gcs import GcsServer
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.postgresql import PostgreSQL
 from tests.support.servers.s3 import SeaweedServer
@@ -83,6 +85,22 @@ def the_s3_site(
     site.close()
 
 
+@pytest.fixture(scope="package")
+def the_gcs() -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def the_gcs_site(
+    live_settings: Settings, database: KintoDatabase, the_gcs: GcsServer
+) -> Iterator[Site]:
+    settings = {**live_settings, **the_gcs.settings}
+    site = Site(lambda: LiveKinto(settings, "gunicorn", **SERVER), database, GCloudFiles(the_gcs))
+    yield site
+    site.close()
+
+
 @pytest.fixture
 def local_site(the_local_site: Site) -> Site:
     """Nothing in it yet."""
@@ -96,6 +114,21 @@ def s3_site(the_s3_site: Site, s3_proxy: S3Proxy) -> Site:
     s3_proxy.reset()
     the_s3_site.clean()
     return the_s3_site
+
+
+@pytest.fixture
+def gcs(the_gcs: GcsServer) -> Iterator[GcsServer]:
+    """A server without faults, with an empty bucket."""
+    the_gcs.reset()
+    yield the_gcs
+    the_gcs.heal()
+
+
+@pytest.fixture
+def gcs_site(the_gcs_site: Site, gcs: GcsServer) -> Site:
+    """Nothing in it yet."""
+    the_gcs_site.clean()
+    return the_gcs_site
 
 
 @pytest.fixture(params=["local_site", "s3_site"])

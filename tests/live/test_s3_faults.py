@@ -7,36 +7,29 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.live.answers import check_that_storage_is_unavailable
-from tests.support.live.client import KIB, MIB, uri_of
+from tests.support.live.client import uri_of
+from tests.support.live.faulty import (
+    BUCKETS,
+    FIRST,
+    LARGE,
+    SENT,
+    SMALL,
+    check_that_nothing_happened,
+    prepare,
+)
 from tests.support.live.proxy import breaks_off, fails_inside
 from tests.support.live.site import Site
 from tests.support.live.waiting import wait_for
 from tests.support.servers.http import loses_the_answer
 
-FIRST = b"first"
-# Goes up in one request, and in several.
-SMALL = b"small"
-LARGE = b"large---" * (6 * MIB // 8)
-SENT = 5 * MIB + 512 * KIB
-
 faults = pytest.mark.parametrize("fault", [fails_inside, breaks_off, loses_the_answer])
 # Where files keep their names, a large one is copied to it once it is there.
-buckets = pytest.mark.parametrize("bucket", ["b", "named"])
+buckets = pytest.mark.parametrize("bucket", BUCKETS)
 
 
 @pytest.fixture
 def site(s3_site: Site) -> Site:
-    """With a record in each bucket that has a file."""
-    for bucket in ("b", "named"):
-        s3_site.client.create_collections("c", bucket=bucket)
-        s3_site.client.attach(uri_of("c", bucket=bucket), FIRST).raise_for_status()
-    return s3_site
-
-
-def check_that_nothing_happened(site: Site, bucket: str) -> None:
-    site.assert_shows(uri_of("c", bucket=bucket), FIRST)
-    site.assert_consistent()
+    return prepare(s3_site)
 
 
 @faults
@@ -44,9 +37,9 @@ def check_that_nothing_happened(site: Site, bucket: str) -> None:
 def test_a_small_file(site, s3_proxy, bucket, fault):
     s3_proxy.fail("put", fault)
 
-    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket=bucket), SMALL))
+    answer = site.client.attach(uri_of("c", bucket=bucket), SMALL)
 
-    check_that_nothing_happened(site, bucket)
+    check_that_nothing_happened(answer, site, bucket)
 
 
 @faults
@@ -55,9 +48,9 @@ def test_a_small_file(site, s3_proxy, bucket, fault):
 def test_a_large_file(site, s3_proxy, bucket, operation, fault):
     s3_proxy.fail(operation, fault)
 
-    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket=bucket), LARGE))
+    answer = site.client.attach(uri_of("c", bucket=bucket), LARGE)
 
-    check_that_nothing_happened(site, bucket)
+    check_that_nothing_happened(answer, site, bucket)
 
 
 @faults
@@ -67,19 +60,18 @@ def test_a_large_file(site, s3_proxy, bucket, operation, fault):
 def test_a_large_file_on_the_way_to_its_name(site, s3_proxy, operation, after, fault):
     s3_proxy.fail(operation, fault, after)
 
-    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket="named"), LARGE))
+    answer = site.client.attach(uri_of("c", bucket="named"), LARGE)
 
-    check_that_nothing_happened(site, "named")
+    check_that_nothing_happened(answer, site, "named")
 
 
 def test_a_large_file_whose_way_to_its_name_may_have_begun(site, s3_proxy):
     """What has begun there cannot be told from the upload of another, and stays."""
     s3_proxy.fail("create", loses_the_answer, after=1)
 
-    check_that_storage_is_unavailable(site.client.attach(uri_of("c", bucket="named"), LARGE))
+    answer = site.client.attach(uri_of("c", bucket="named"), LARGE)
 
-    site.assert_shows(uri_of("c", bucket="named"), FIRST)
-    site.assert_consistent(site.files.unfinished())
+    check_that_nothing_happened(answer, site, "named", site.files.unfinished())
 
 
 @buckets
@@ -87,8 +79,7 @@ def test_nobody_there(site, s3_proxy, bucket):
     with s3_proxy.down():
         answer = site.client.attach(uri_of("c", bucket=bucket), SMALL)
 
-    check_that_storage_is_unavailable(answer)
-    check_that_nothing_happened(site, bucket)
+    check_that_nothing_happened(answer, site, bucket)
 
 
 def test_nobody_there_any_more(site, s3_proxy):

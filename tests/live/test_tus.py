@@ -19,6 +19,9 @@ import pytest
 import requests
 from tusclient.client import TusClient
 
+from tests.support.live import tus
+from tests.support.live.client import Client
+from tests.support.servers.gcs import GcsServer
 from tests.support.servers.s3 import SeaweedServer
 
 MIB = 1024 * 1024
@@ -60,6 +63,10 @@ def on_s3(server: SeaweedServer) -> dict[str, str | None]:
         "aws.region": server.region,
         "aws.use_path_style": "true",
     }
+
+
+def settings_on(server: GcsServer) -> dict[str, str | None]:
+    return {"kinto.attachment.base_path": None, **server.settings}
 
 
 def create_collection(server) -> None:
@@ -117,6 +124,25 @@ def test_tuspy_without_metadata_and_files_on_s3(live_kinto, seaweedfs, source, s
     assert attachment(kinto)["filename"] == "r"
     assert len(seaweedfs.keys()) == 1
     assert seaweedfs.uploads() == []
+
+
+@in_postgresql
+def test_two_nodes_that_take_turns_with_one_bucket_of_google_s(live_kinto, gcs, source):
+    nodes = [live_kinto("gunicorn", settings=settings_on(gcs)) for _ in range(2)]
+    create_collection(nodes[0])
+    clients = [Client(node.url) for node in nodes]
+    content = source.read_bytes()
+    upload = tus.Upload(tus.create(clients[0], RECORD, len(content)))
+
+    for number, offset in enumerate(range(0, len(content), 2 * MIB)):
+        client = clients[number % 2]
+        assert upload.offset(client) == offset
+        chunk = content[offset : offset + 2 * MIB]
+        assert upload.patch(client, offset, chunk).status_code == 204
+
+    check_attachment(nodes[1], source)
+    [name] = gcs.keys()
+    assert gcs.objects()[name].content == content
 
 
 @in_postgresql

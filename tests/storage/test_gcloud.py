@@ -192,6 +192,15 @@ def test_a_forked_process_makes_its_own_session(
     assert store(storage) == "a.txt"
 
 
+def test_a_forked_process_makes_its_own_client_of_the_library(
+    storage: GCloudStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = storage.get_connection()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert storage.get_connection() is not first
+    assert storage.get_connection() is storage.get_connection()
+
+
 def test_a_service_account_is_asked_for_tokens(gcs: GcsServer) -> None:
     gcs.anonymous = False
     storage = gcloud_storage(gcs, credentials=str(gcs.credentials_file))

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from kinto_attachment.attachments.site import MARKER
-from kinto_attachment.storage import GCloudOptions, NewFile, open_storage
-from kinto_attachment.storage.names import PRIVATE_PREFIX, is_private
 from tests.conftest import kinto_settings_with
-from tests.support.inventory import Bucket, Folder
+from tests.support.inventory import Bucket, Folder, GoogleBucket, Stored
 from tests.support.servers.gcs import GcsServer
-from tests.support.servers.gcs.bucket import StoredObject
 from tests.support.servers.kinto import ini
 from tests.support.servers.s3 import S3Server, SeaweedServer
 
@@ -33,58 +30,6 @@ WAYS = [
 every_way = pytest.mark.parametrize(("where", "to"), WAYS, ids="-".join)
 to_clouds = pytest.mark.parametrize("to", ["moto", "gcs"])
 to_s3 = pytest.mark.parametrize("to", ["moto"])
-
-
-class GoogleBucket:
-    """The bucket of a server that plays Google Cloud Storage, and another one for private files,
-    with ``private_settings``."""
-
-    def __init__(self, server: GcsServer) -> None:
-        self._server = server
-        self.settings = {
-            "base_path": None,
-            "gcloud.bucket_name": server.bucket,
-            "gcloud.endpoint_url": server.endpoint_url,
-        }
-
-    @property
-    def private_settings(self) -> dict[str, str]:
-        if self._private not in self._server.buckets:
-            self._server.create_bucket(self._private)
-        return {"gcloud.private_bucket_name": self._private}
-
-    @property
-    def _private(self) -> str:
-        return f"{self._server.bucket}-private"
-
-    def names(self) -> list[str]:
-        """The names of all that is stored, without the marker of the site."""
-        names = self._server.keys() + [each.name for each in self._server.sessions()]
-        if self._private in self._server.buckets:
-            names += [f"{PRIVATE_PREFIX}{key}" for key in self._server.keys(self._private)]
-        return sorted(names)
-
-    def read(self, name: str) -> bytes:
-        bucket = self._private if is_private(name) else self._server.bucket
-        return self._server.objects(bucket)[name.removeprefix(PRIVATE_PREFIX)].content
-
-    def private_objects(self) -> list[StoredObject]:
-        """The private files, as the server has them."""
-        keys = self._server.keys(self._private)
-        return [self._server.objects(self._private)[key] for key in keys]
-
-    def put(self, name: str, content: bytes) -> None:
-        """Store an object in the place of another one, as another program does."""
-        options = GCloudOptions(self._server.bucket, endpoint_url=self._server.endpoint_url)
-        files = open_storage(options)
-        files.delete(name)
-        folder, _, filename = name.rpartition("/")
-        staged = files.stage(NewFile(filename, folder=folder, exact_name=True))
-        staged.write(content)
-        staged.finish()
-
-
-Stored = Folder | Bucket | GoogleBucket
 
 
 class Copied:

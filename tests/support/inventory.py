@@ -13,6 +13,9 @@ from kinto_attachment.attachments.references import FILES, HOLDINGS
 from kinto_attachment.attachments.site import MARKER
 from kinto_attachment.storage.names import PRIVATE_PREFIX, is_private
 from kinto_attachment.tus.store import UPLOADS
+from tests.support.servers.gcs import GcsServer
+from tests.support.servers.gcs.bucket import StoredObject
+from tests.support.servers.gcs.content import Content
 from tests.support.servers.s3 import S3Server
 
 _OBJECTS = """
@@ -102,10 +105,66 @@ class Bucket:
         self._server.admin.create_multipart_upload(Bucket=self._server.bucket, Key=name)
 
 
+class GoogleBucket:
+    """The bucket of a server that plays Google Cloud Storage where files are stored, and another
+    one for private files, with ``private_settings``."""
+
+    def __init__(self, server: GcsServer) -> None:
+        self._server = server
+        self.settings = {
+            "base_path": None,
+            "gcloud.bucket_name": server.bucket,
+            "gcloud.endpoint_url": server.endpoint_url,
+        }
+
+    def names(self) -> list[str]:
+        """The names of all that is stored, files on their way in too, without the marker of the
+        site."""
+        names = self._server.keys() + [each.name for each in self._server.sessions()]
+        if self._private in self._server.buckets:
+            names += [f"{PRIVATE_PREFIX}{key}" for key in self._server.keys(self._private)]
+        return sorted(names)
+
+    def read(self, name: str) -> bytes:
+        bucket = self._private if is_private(name) else self._server.bucket
+        return self._server.objects(bucket)[name.removeprefix(PRIVATE_PREFIX)].content
+
+    @property
+    def private_settings(self) -> dict[str, str]:
+        if self._private not in self._server.buckets:
+            self._server.create_bucket(self._private)
+        return {"gcloud.private_bucket_name": self._private}
+
+    def private_objects(self) -> list[StoredObject]:
+        """The private files, as the server has them."""
+        keys = self._server.keys(self._private)
+        return [self._server.objects(self._private)[key] for key in keys]
+
+    @property
+    def _private(self) -> str:
+        return f"{self._server.bucket}-private"
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store an object, in the place of another one maybe, as other programs do."""
+        bucket = self._server.buckets[self._server.bucket]
+        bucket.put(name, Content.of(content), {"contentType": "text/plain"}, None, {})
+
+    def remove(self, name: str) -> None:
+        """Delete an object behind the plugin's back."""
+        self._server.buckets[self._server.bucket].delete(name, {})
+
+    def patch(self, name: str, **changes: Any) -> None:
+        """Change the metadata of an object, as other programs do."""
+        self._server.buckets[self._server.bucket].patch(name, changes, {})
+
+
+Stored = Folder | Bucket | GoogleBucket
+
+
 class Inventory:
     """What a Kinto has in its storage, and what is stored of files."""
 
-    def __init__(self, registry: Any, stored: Folder | Bucket) -> None:
+    def __init__(self, registry: Any, stored: Stored) -> None:
         """``registry`` is Pyramid's."""
         self._settings = registry.attachment_settings
         self._storage = registry.storage

@@ -14,14 +14,14 @@ from webtest import TestApp, TestResponse
 
 from tests.conftest import KintoApp, Settings, kinto_settings_with
 from tests.support.forms import CONTENT_TYPE, field_part, file_part, form
-from tests.support.inventory import Bucket, Folder, Inventory
+from tests.support.inventory import Bucket, Folder, GoogleBucket, Inventory, Stored
 from tests.support.servers.s3 import S3Server
 
 
 class Record:
     """The record ``r`` in the collection ``c`` of the bucket ``b``, or another."""
 
-    def __init__(self, app: KintoApp, stored: Folder | Bucket, uri: str) -> None:
+    def __init__(self, app: KintoApp, stored: Stored, uri: str) -> None:
         self.app = app
         self.stored = stored
         self.uri = uri
@@ -133,9 +133,9 @@ class Record:
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest) -> str:
-    """Where files are stored: ``local`` or ``s3``. Tests that are marked ``both_storages`` have
-    them on S3 where the objects are in PostgreSQL: not all four pairs, as the plugin never mixes
-    the two. A test may also be parametrized."""
+    """Where files are stored: ``local``, ``s3`` or ``gcloud``. Tests that are marked
+    ``both_storages`` have them on S3 where the objects are in PostgreSQL: not all four pairs, as
+    the plugin never mixes the two. A test may also be parametrized."""
     both = request.node.get_closest_marker("both_storages")
     return "s3" if both and request.getfixturevalue("backend") == "postgresql" else "local"
 
@@ -147,10 +147,12 @@ def bucket() -> str:
 
 
 @pytest.fixture
-def stored(where: str, files: Path, request: pytest.FixtureRequest) -> Iterator[Folder | Bucket]:
+def stored(where: str, files: Path, request: pytest.FixtureRequest) -> Iterator[Stored]:
     """What is stored, seen behind the plugin's back."""
     if where == "local":
         yield Folder(files)
+    elif where == "gcloud":
+        yield GoogleBucket(request.getfixturevalue("gcs"))
     else:
         server: S3Server = request.getfixturevalue("moto")
         yield Bucket(server)
@@ -158,14 +160,14 @@ def stored(where: str, files: Path, request: pytest.FixtureRequest) -> Iterator[
 
 
 @pytest.fixture
-def kinto_settings(kinto_settings: Settings, stored: Folder | Bucket) -> Settings:
+def kinto_settings(kinto_settings: Settings, stored: Stored) -> Settings:
     """Those of all tests, with files stored in ``stored``."""
     return kinto_settings_with(kinto_settings, stored.settings, {})
 
 
 @pytest.fixture
 def take_stock(
-    request: pytest.FixtureRequest, stored: Folder | Bucket, backend: str
+    request: pytest.FixtureRequest, stored: Stored, backend: str
 ) -> Iterator[Callable[[KintoApp], KintoApp]]:
     """After the test, records, rows and files of the ``app`` that was passed to this agree,
     unless the test is marked with why they do not: ``pytest.mark.leaves("...")``. With
@@ -203,7 +205,7 @@ def subscribe() -> Iterator[Callable[[KintoApp, Callable[[Any], None]], None]]:
 @pytest.fixture
 def make_record(
     make_app: Callable[..., KintoApp],
-    stored: Folder | Bucket,
+    stored: Stored,
     bucket: str,
     take_stock: Callable[[KintoApp], KintoApp],
 ) -> Callable[..., Record]:

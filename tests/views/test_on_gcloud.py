@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.copies import GoogleBucket
+from tests.support.inventory import GoogleBucket
 from tests.support.servers.gcs import GcsServer, answers_as, loses_the_answer
 from tests.support.servers.gcs.errors import GcsError, unavailable
 from tests.support.tus import begin

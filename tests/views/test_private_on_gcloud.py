@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.support.copies import GoogleBucket
+from tests.support.inventory import GoogleBucket
 from tests.support.servers.gcs import GcsServer
 from tests.support.tus import begin
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -21,9 +21,14 @@ from pyramid_storage.gcloud import GoogleCloudStorage
 from kinto_attachment.storage import names
 from kinto_attachment.storage.base import FileStorage, OnUnreadable, StorageUnavailable, StoredFile
 from kinto_attachment.storage.gcloud import resumable as gcloud_resumable
-from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.new_object import SHA256, attributes_of
-from kinto_attachment.storage.gcloud.session import Object, transport_errors
+from kinto_attachment.storage.gcloud.session import (
+    Object,
+    created_of,
+    size_of,
+    transport_errors,
+)
 from kinto_attachment.storage.gcloud.staged import GCloudStagedFile
 from kinto_attachment.storage.options import GCloudOptions
 from kinto_attachment.storage.resumable import ResumableFile, State
@@ -57,11 +62,13 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
         self.uniform_bucket_level_access = options.uniform_bucket_level_access
         self._bucket = Bucket(options)
         self._client: Any = None
+        self._client_pid = 0
 
     def get_connection(self) -> Any:
         """The library's client, of this process's credentials: for other plugins, and for signed
         URLs. Raises ``StorageUnavailable``."""
-        if self._client is None:
+        # Not shared across fork(): both processes would use one connection.
+        if self._client_pid != os.getpid():
             with self._bucket.errors("connect"):
                 credentials = self._bucket.session.credentials
             # Else the first request starts a thread, which asks for more than the storage may.
@@ -71,6 +78,7 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
                 credentials,
                 client_options={"api_endpoint": self._bucket.session.url},
             )
+            self._client_pid = os.getpid()
         return self._client
 
     def get_bucket(self, bucket_name: str | None = None) -> Any:
@@ -226,6 +234,4 @@ def _require_valid(name: str) -> None:
 
 
 def _describe(found: Object) -> StoredFile:
-    # Not "updated": others may change the metadata of an object.
-    created = datetime.fromisoformat(found["timeCreated"].replace("Z", "+00:00"))
-    return StoredFile(name=found["name"], size=size_of(found), modified=created)
+    return StoredFile(name=found["name"], size=size_of(found), modified=created_of(found))

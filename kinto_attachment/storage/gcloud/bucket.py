@@ -24,6 +24,7 @@ from kinto_attachment.storage.gcloud.session import (
     GoogleError,
     Object,
     Session,
+    described,
     json_of,
     object_of,
     transport_errors,
@@ -65,7 +66,10 @@ class Bucket:
                 raise
             self._require_bucket(name)
             return None
-        return object_of(found)
+        answer = object_of(found)
+        if answer["name"] != name:
+            raise GoogleError(f"another object was described: {answer['name']!r}")
+        return answer
 
     def insert(
         self, name: str, content: Buffer, crc32c: int, attributes: Mapping[str, Any]
@@ -150,15 +154,19 @@ class Bucket:
         tested = self._in_bucket(
             "GET", f"{self._path}/iam/testPermissions", params={"permissions": wanted}
         )
-        return [name for name in wanted if name not in json_of(tested).get("permissions", ())]
+        with transport_errors():
+            granted = set(json_of(tested).get("permissions") or ())
+        return [name for name in wanted if name not in granted]
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         """Describe every object whose name starts with ``prefix``, a page at a time."""
         params = {"prefix": prefix, "fields": f"nextPageToken,items({_FIELDS})"}
         while True:
             page = json_of(self._in_bucket("GET", f"{self._path}/o", params=params))
-            yield from page.get("items", ())
-            if "nextPageToken" not in page:
+            with transport_errors():
+                found = [*map(described, page.get("items") or ())]
+            yield from found
+            if not page.get("nextPageToken"):
                 return
             params["pageToken"] = page["nextPageToken"]
 
@@ -189,6 +197,8 @@ class Bucket:
             self._require_bucket(name)
             raise names.no_such_file(name) from error
         with opened:
+            if opened.status_code == 200 and "Range" in headers:
+                raise GoogleError("not the range was sent that was asked for")
             yield b""
             if opened.status_code != 416:
                 # urllib3 counts the bytes.
@@ -241,11 +251,6 @@ class Bucket:
         self.session.request(
             "POST", "/storage/v1/b", params=params, json=resource, expected=(200, 409)
         )
-
-
-def size_of(found: Object) -> int:
-    """Return the size of an object in bytes. A server may leave out that of an empty one."""
-    return int(found.get("size", 0))
 
 
 def _split(

@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from kinto_attachment.storage import names
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.content import Buffer, checksum
 from kinto_attachment.storage.gcloud.new_object import NewObject
+from kinto_attachment.storage.gcloud.session import Object
 from kinto_attachment.storage.resumable import State
 
 MARKER = 0
@@ -60,10 +61,11 @@ class HiddenObjects:
     def find(self) -> dict[int, Object]:
         """Describe all objects."""
         prefix = f"{names.hidden_prefix(self._id)}-"
-        found = {
-            int(each["name"].removeprefix(prefix).removesuffix(".part")): each
+        listed = {
+            each["name"].removeprefix(prefix).removesuffix(".part"): each
             for each in self._bucket.list(prefix)
         }
+        found = {int(number): each for number, each in listed.items() if number.isdecimal()}
         self._last_note = max(_notes(found), default=0)
         return found
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kinto_attachment.storage.base import NewFile
-from kinto_attachment.storage.gcloud.bucket import Bucket, size_of
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.content import Buffer, encoded
-from kinto_attachment.storage.gcloud.session import ApiError, GoogleError, Object
+from kinto_attachment.storage.gcloud.session import ApiError, GoogleError, Object, size_of
 from kinto_attachment.storage.gcloud.upload import Upload
 
 _MARK = "upload"
@@ -140,7 +140,8 @@ class NewObject:
             created = self.own(name)
         if created is None:
             raise GoogleError(f"{name!r} is not there although it was stored")
-        if (created["crc32c"], size_of(created)) != (encoded(crc32c), size):
+        stored = created["name"], created["crc32c"], size_of(created)
+        if stored != (name, encoded(crc32c), size):
             raise GoogleError(f"{name!r} was stored with other bytes than were sent")
         return created
 

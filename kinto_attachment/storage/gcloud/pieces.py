@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from functools import reduce
 
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.gcloud.bucket import Object, size_of
 from kinto_attachment.storage.gcloud.content import Buffer, checksum
 from kinto_attachment.storage.gcloud.crc32c import concatenated
 from kinto_attachment.storage.gcloud.hidden_objects import FIRST_PIECE, HiddenObjects
 from kinto_attachment.storage.gcloud.new_object import NewObject
-from kinto_attachment.storage.gcloud.session import GoogleError
+from kinto_attachment.storage.gcloud.session import GoogleError, Object, size_of
 from kinto_attachment.storage.gcloud.upload import CHUNK_SIZE, Upload
 from kinto_attachment.storage.resumable import State
 

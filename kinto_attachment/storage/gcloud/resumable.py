@@ -13,13 +13,13 @@ from uuid import uuid4
 
 from kinto_attachment.storage import names
 from kinto_attachment.storage.cleanup import best_effort
-from kinto_attachment.storage.gcloud.bucket import Bucket, Object, size_of
+from kinto_attachment.storage.gcloud.bucket import Bucket
 from kinto_attachment.storage.gcloud.content import Buffer, encoded
 from kinto_attachment.storage.gcloud.crc32c import concatenated
 from kinto_attachment.storage.gcloud.hidden_objects import MARKER, HiddenObjects
 from kinto_attachment.storage.gcloud.new_object import NewObject
 from kinto_attachment.storage.gcloud.pieces import NewPiece, Pieces
-from kinto_attachment.storage.gcloud.session import ApiError, GoogleError
+from kinto_attachment.storage.gcloud.session import ApiError, GoogleError, Object, size_of
 from kinto_attachment.storage.resumable import ResumableFile, State
 from kinto_attachment.storage.staged import IsUsed, NewFile
 

@@ -5,12 +5,14 @@ https://docs.cloud.google.com/storage/docs/json_api
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import google.auth
@@ -36,8 +38,16 @@ _MAX_PAUSE = 8.0
 # Characters of an unexpected answer that are told.
 _EXCERPT = 500
 # Of requests, urllib3 and google.auth: they share no base, and let others through. OSError is the
-# base of all of requests'.
-_TRANSPORT_ERRORS = (OSError, HTTPError, GoogleAuthError, ValueError, TypeError, AttributeError)
+# base of all of requests'. RecursionError is json's, of what nobody means.
+_TRANSPORT_ERRORS = (
+    OSError,
+    HTTPError,
+    GoogleAuthError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
 Object = dict[str, Any]
@@ -85,7 +95,7 @@ class ApiError(GoogleError):
     def of(cls, response: requests.Response) -> ApiError:
         try:
             sentence = response.json()["error"]["message"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             sentence = response.text[:_EXCERPT].strip()
         return cls(response.status_code, sentence or response.reason)
 
@@ -193,19 +203,39 @@ class Session:
                 raise ApiError.of(response)
 
 
-def json_of(response: requests.Response, *required: str) -> dict[str, Any]:
-    """Return the content of an answer. Raises ``NoAnswer`` unless it is a JSON object with all
-    the ``required`` fields."""
+def json_of(response: requests.Response) -> dict[str, Any]:
+    """Return the content of an answer. Raises ``NoAnswer`` unless it is a JSON object."""
     with transport_errors():
         found = response.json()
-        if not isinstance(found, dict) or not found.keys() >= set(required):
+        if not isinstance(found, dict):
             raise ValueError(f"not what JSON was expected: {response.text[:_EXCERPT]}")
         return found
 
 
 def object_of(response: requests.Response) -> Object:
     """Return the object that an answer describes. Raises ``NoAnswer``."""
-    return json_of(response, "name", "generation", "crc32c", "timeCreated")
+    return described(json_of(response))
+
+
+def described(found: Any) -> Object:
+    """Return ``found`` if it is Google's description of an object. Raises ``NoAnswer``."""
+    with transport_errors():
+        size_of(found), created_of(found), base64.b64decode(found.get("crc32c"), validate=True)
+        texts = [found.get("name"), found.get("generation"), found.get("contentType", "")]
+        texts += found.get("metadata", {}).values()
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"not an object: {str(found)[:_EXCERPT]}")
+        return dict(found)
+
+
+def size_of(found: Object) -> int:
+    """Return the size of an object in bytes. A server may leave out that of an empty one."""
+    return int(found.get("size", 0))
+
+
+def created_of(found: Object) -> datetime:
+    """Return when an object was created. Others may change its metadata: that is "updated"."""
+    return datetime.fromisoformat(str(found.get("timeCreated")).replace("Z", "+00:00"))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What must hold of records, rows and files, whatever has happened. It is read behind the back of
-the code under test: records and rows from PostgreSQL, files from the disk and from S3."""
+the code under test: records and rows from PostgreSQL, files from the disk, S3, and what plays
+Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from kinto_attachment.attachments.site import MARKER
 from tests.conftest import KintoDatabase
+from tests.support.servers.gcs import GcsServer
 from tests.support.servers.s3 import S3Server
 
 BASE_URL = "https://files.example.org/"
@@ -75,6 +77,26 @@ class S3Files:
 
     def unfinished(self) -> list[str]:
         return [f"{key}?uploadId={upload}" for key, upload in self.server.uploads()]
+
+    def clean(self) -> None:
+        self.server.empty()
+
+
+class GCloudFiles:
+    """The objects in the bucket of a server that plays Google Cloud Storage.
+
+    An upload session that was left alone is forgotten by Google.
+    """
+
+    def __init__(self, server: GcsServer) -> None:
+        self.server = server
+
+    def stored(self) -> dict[str, tuple[int, str]]:
+        objects = self.server.objects()
+        return {name: described(objects[name].content) for name in objects if name != MARKER}
+
+    def unfinished(self) -> list[str]:
+        return [f"{each.name}?upload_id={each.upload_id}" for each in self.server.sessions()]
 
     def clean(self) -> None:
         self.server.empty()

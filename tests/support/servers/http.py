@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from typing_extensions import Self
@@ -49,7 +49,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def do(self) -> None:
         self.unread = int(self.headers.get("Content-Length", 0))
-        request = Request(self.command, self.path, self.headers)
+        request = Request(self.command, self.path, cast(Mapping[str, str], self.headers))
         with self.owner.lock:
             self.owner.requests.append(request)
             is_next = self.owner.faults and self.owner.concerned(request)
