@@ -76,10 +76,10 @@ class FileStorage(PyramidStorage):
         """Whether names that only differ in case are one name. Raises ``StorageUnavailable``."""
         return False
 
+    @abc.abstractmethod
     def refuses(self, name: str) -> str | None:
         """Return why no file here can have this name, valid as it is (see ``names.is_valid``):
         what is said of the name, after "it". ``None`` if one can."""
-        return None
 
     @abc.abstractmethod
     def stage(self, new: NewFile) -> StagedFile:

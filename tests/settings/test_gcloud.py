@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 
+import kinto
 import pytest
 from kinto.core.utils import native_value
+from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app, get_appsettings
 
 from kinto_attachment.settings import Settings
@@ -15,6 +17,7 @@ from kinto_attachment.storage.options import GCloudOptions, LocalOptions, S3Opti
 from tests.conftest import KintoApp
 from tests.settings.test_settings import read
 from tests.settings.test_settings import stopped as stopped_with_a_folder
+from tests.support.servers.gcs import GcsServer
 
 RELEASED = """\
 [app:main]
@@ -130,7 +133,7 @@ def test_an_ini_file_of_the_released_plugin_is_taken_over_unchanged(tmp_path, ke
 @pytest.fixture
 def google():
     """A server that plays Google Cloud Storage."""
-    with pytest.importorskip("tests.support.servers.gcs").GcsServer() as server:
+    with GcsServer() as server:
         yield server
 
 
@@ -283,6 +286,21 @@ def test_the_setting_of_all_storages_and_the_released_one():
     assert read(**given, cache_control=forever).defaults.cache_control == forever
     for other in ("no-store", ""):
         stopped_with_a_folder("contradict each other", **given, cache_control=other)
+
+
+def test_a_start_without_google_s_library_is_refused(monkeypatch, tmp_path):
+    def missing(options, base_url=""):
+        raise ImportError("No module named 'google'")
+
+    monkeypatch.setattr("kinto_attachment.storage.files.open_storage", missing)
+
+    settings = {
+        "kinto.includes": "kinto_attachment",
+        "kinto.userid_hmac_secret": "any",
+        "kinto.attachment.base_path": str(tmp_path),
+    }
+    with pytest.raises(ConfigurationError, match=r"kinto-attachment\[gcloud\]"):
+        kinto.main({}, config=None, **settings)
 
 
 def test_a_server_without_google_s_library_says_what_to_install(tmp_path):

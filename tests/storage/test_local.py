@@ -651,3 +651,12 @@ def test_the_case_of_names_is_not_looked_up_where_nothing_may_be_read(
     monkeypatch.setattr(os, "scandir", refuse)
 
     assert not storage.folds_case()
+
+
+def test_the_check_compares_what_it_reads(storage, monkeypatch):
+    monkeypatch.setattr(storage, "read", lambda name: iter([b"other"]))
+
+    with pytest.raises(StorageUnavailable, match="has other bytes than were stored"):
+        storage.check()
+
+    assert list(storage.list()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import transaction
 
 from kinto_attachment.attachments.references import FILES
 from tests.support.batch import batch
@@ -175,6 +176,36 @@ class TestCopies:
         record.app.as_user("bob").put_json(shared.path, forged, status=201)
 
         assert record.inventory._objects(FILES)[record_key(record)]["holders"] == [record.uri]
+
+    def test_what_a_plugin_has_written_without_an_event_keeps_it_readable(self, record):
+        attachment, other = record.data["attachment"], record.other()
+        other.create()
+        key = {"parent_id": "/buckets/b/collections/c", "object_id": "other"}
+        with transaction.manager:
+            storage = record.app.registry.storage
+            storage.update(resource_name="record", **key, obj={"attachment": attachment})
+
+        record.detach()
+
+        assert other.app.get(other.endpoint).body == b"content"
+        other.detach()
+        assert record.files() == []
+
+    @pytest.mark.leaves("a record with plain data that names a file of ours")
+    def test_plain_data_keeps_it_and_reads_nothing(self, record, shared):
+        """A former reader who knows all about it is no reader by a record of their own."""
+        attachment = record.data["attachment"]
+        name = name_of(record)
+        elsewhere = {"data": {"attachment": {**attachment, "location": f"https://x.org/{name}"}}}
+        bob = record.app.as_user("bob")
+        bob.put_json(shared.path, elsewhere, status=201)
+
+        record.detach()
+
+        assert record.files() == [name]
+        assert record.inventory.kept() == [name]
+        bob.get(f"/v1/attachments/{name}", status=404)
+        bob.get(shared.endpoint, status=404)
 
     def test_a_group_may_read_it(self, record, shared):
         metadata = metadata_of(record)
