@@ -29,7 +29,7 @@ from tests.support.servers.s3 import MotoServer, S3Server
 # What these find missing should be shown, as it is for tests.
 pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
 
-pytest_plugins = ["tests.support.left_out", "tests.support.measured"]
+pytest_plugins = ["tests.support.left_out", "tests.support.measured", "tests.support.parts"]
 
 Settings = dict[str, Any]
 

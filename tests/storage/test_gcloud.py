@@ -342,6 +342,7 @@ def test_a_server_that_is_down_is_reported_soon(
     assert caplog.text == ""
 
 
+@pytest.mark.apart
 def test_a_server_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with GcsServer() as server:
         storage = gcloud_storage(server)
