@@ -27,6 +27,9 @@ def test_of_a_function(): ...
 def test_of_a_row(database): ...
 def test_of_a_view(backend): ...
 def test_of_a_store(storage): ...
+@pytest.mark.sampled
+@pytest.mark.parametrize("text", ["a", "b", "c"])
+def test_of_a_form(backend, text): ...
 @pytest.mark.apart
 def test_of_what_it_starts(): ...
 """
@@ -75,14 +78,25 @@ def test_the_first_part_needs_no_server(folder):
         "test_of_a_function",
         "test_of_a_view[memory]",
         "test_of_a_store[local]",
+        "test_of_a_form[memory-a]",
+        "test_of_a_form[memory-b]",
+        "test_of_a_form[memory-c]",
     ]
 
 
 def test_the_rest_is_all_else(folder):
     both = names(folder, "--part=check") + names(folder, "--part=rest")
 
-    assert len(both) == 10
+    assert len(both) == 14
     assert sorted(both) == sorted(names(folder))
+
+
+def test_a_sampled_test_has_one_case_in_postgresql(folder):
+    cases = ["test_of_a_form[postgresql-a]", "test_of_a_form[postgresql-b]"]
+
+    assert set(cases) & set(names(folder, "--part=rest")) == {cases[0]}
+    # The one that is asked for.
+    assert set(cases) & set(names(folder, "-k", "postgresql-b")) == {cases[1]}
 
 
 def test_a_server_in_the_first_part_is_a_failure(tmp_path):

@@ -707,7 +707,6 @@ def test_what_is_incomplete_can_be_aborted(backend: Backend) -> None:
     upload.send(random_bytes(LARGE))
     found = list(storage.incomplete())
     for each in found:
-        # moto knows only one time.
         assert each.started.tzinfo is timezone.utc
         assert each.started < datetime.now(timezone.utc) + timedelta(minutes=1)
         storage.abort(each)

@@ -3,6 +3,9 @@
 A test belongs to the rest if it uses a server or a browser: it is in one of ``FOLDERS``, a fixture
 of ``SERVERS`` is among those that it uses, itself or through others, or a parameter is one of
 ``STORES``. What none of them tells, the marker ``apart`` says.
+
+Of the cases of a test that is marked ``sampled``, all run with objects in memory, and one with
+objects in PostgreSQL: what they differ in is decided before the storage is asked.
 """
 
 from __future__ import annotations
@@ -46,16 +49,34 @@ def needs_servers(item: pytest.Item) -> bool:
     return any(isinstance(value, str) and value in STORES for value in values)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("part")
-    if part is None:
-        return
-    chosen: list[pytest.Item] = []
-    others: list[pytest.Item] = []
+    others = _repeated(items)
+    if part is not None:
+        others |= {item for item in items if needs_servers(item) != (part == "rest")}
+    items[:], removed = (
+        [item for item in items if item not in others],
+        [item for item in items if item in others],
+    )
+    if removed:
+        config.hook.pytest_deselected(items=removed)
+
+
+def _repeated(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The cases of a test that is marked ``sampled`` in PostgreSQL, but for the first one."""
+    seen = set()
+    repeated = set()
     for item in items:
-        (chosen if needs_servers(item) == (part == "rest") else others).append(item)
-    items[:] = chosen
-    config.hook.pytest_deselected(items=others)
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or item.get_closest_marker("sampled") is None:
+            continue
+        if callspec.params.get("backend") == "postgresql":
+            test = item.nodeid.partition("[")[0]
+            if test in seen:
+                repeated.add(item)
+            seen.add(test)
+    return repeated
 
 
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
