@@ -22,6 +22,7 @@ from kinto.core.cornice.service import SERVICES, Service
 from kinto.core.scripts import migrate
 from kinto.core.storage.postgresql.client import _CLIENTS
 
+from tests.support.servers.ended import mark_all_that_starts
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.postgresql import PostgreSQL
 from tests.support.servers.s3 import MotoServer, S3Server
@@ -45,6 +46,11 @@ DELETE FROM user_principals;
 DELETE FROM access_control_entries;
 DELETE FROM metadata WHERE name = 'kinto_attachment_taken_over';
 """
+
+
+def pytest_configure() -> None:
+    """Of the servers that tests start none outlives this process."""
+    mark_all_that_starts()
 
 
 class KintoApp(webtest.TestApp):

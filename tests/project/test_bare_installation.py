@@ -18,6 +18,8 @@ import requests
 
 from tests.support.servers.kinto import LiveKinto, ini
 
+pytestmark = pytest.mark.apart
+
 CHECKOUT = Path(__file__).parents[2]
 # What pip reads to build the package.
 SOURCES = (
@@ -34,8 +36,6 @@ UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 IMPORT_ALL = """
 import importlib, pkgutil, traceback
 import kinto_attachment
-
-pytestmark = pytest.mark.apart
 for module in pkgutil.walk_packages(kinto_attachment.__path__, "kinto_attachment."):
     # One runs the command, the others are for an extra.
     if not module.name.endswith(".__main__") and ".gcloud" not in module.name:
