@@ -104,14 +104,18 @@ class ReadableFiles:
         return ReadableFile.of(row["name"], metadata, cache_control)
 
     def named(self, name: str) -> ReadableFile:
-        """Return the file of that name: a private one if the user may read a record that shows it.
+        """Return the file of that name: a private one if the user may read a record that shows it,
+        a public one if ``serve_files`` is true.
 
         Raises ``UnknownFile``.
         """
         # Before anything is looked up.
         self._readers.identify()
         row = self._references.file(name)
-        if row is None or not is_consistent(row) or (is_private(name) and not self._may_read(row)):
+        if row is None or not is_consistent(row):
+            raise UnknownFile()
+        # Who has not asked for it may have a reason why nobody reads the public store.
+        if not (self._may_read(row) if is_private(name) else self._settings.serve_files):
             raise UnknownFile()
         return self._by_name(row)
 

@@ -370,6 +370,11 @@ class References:
             # Its metadata is not known: check reports the file.
             return
         row.pop("gone", None)
+        if "private" in row:
+            # A holder may be read by others. So what is plain data keeps the file, and no more.
+            records = [each for each in records if self._accepted(each[1], None) == name]
+            if not records and not row["holders"]:
+                row["kept"] = msec_time()
         row["holders"] = sorted({*row["holders"], *(holder.uri for holder, _ in records)})
         self._write_file(row)
         for holder, attachment in records:

@@ -188,6 +188,8 @@ def _folder(value: str) -> Template:
     parts = template.literal.split("/")
     if value.strip("/").startswith(PRIVATE_PREFIX.rstrip("/")):
         raise ValueError("should not begin with _private, where private files are")
+    if value.strip("/").startswith("~"):
+        raise ValueError("should not begin with ~, as links to files do")
     if value.strip("/") and not all(
         part not in ("", ".", "..") and _UNRESERVED.fullmatch(part) for part in parts
     ):

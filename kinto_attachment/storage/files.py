@@ -44,7 +44,6 @@ class Files(FileStorage):
         super().__init__(public.base_url, public.extensions)
         self.public = public
         self.private = private
-        self.max_size = public.max_size
 
     @property
     def stores(self) -> dict[str, FileStorage]:
@@ -56,6 +55,10 @@ class Files(FileStorage):
     def is_private_state(state: State) -> bool:
         """Whether the unfinished file of ``state`` will be private."""
         return bool(state.get(_PRIVATE))
+
+    @property
+    def max_size(self) -> int | None:  # type: ignore[override]
+        return self.public.max_size
 
     @property
     def has_folders(self) -> bool:  # type: ignore[override]

@@ -31,7 +31,7 @@ CHECKS = (
 def test_no_request_that_is_made_up_gets_an_answer_that_is_not_named(server, client, tmp_path):
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}__api__"),
-        *("--include-path-regex", "/attachment(/uploads/.*)?$"),
+        *("--include-path-regex", "/attachment(/link|/uploads/.*)?$"),
         *("--auth", ":".join(USER), "--checks", ",".join(CHECKS)),
         *("--seed", "1", "--max-examples", str(CASES), "--no-shrink", "--continue-on-failure"),
         *(

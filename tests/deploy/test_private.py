@@ -283,7 +283,7 @@ def test_nothing_in_a_log_lets_others_read(site, location, linked):
     token, name = re.fullmatch(rf"{site.url}/v1/attachments/~([^/]+)/(.+)", linked).groups()
     spelled = ["/v1/attachments/~", "/v1/attachments/%7e", "/v1/attachments%2F~"]
     spelled += ["/v1/attachments%2f%7E", "//v1/attachments/~", "/v1/%61ttachments/~"]
-    spelled += ["/v1/./attachments/~", "/v1/x/../attachments//~"]
+    spelled += ["/v1/./attachments/~", "/v1/x/../attachments//~", "/v1/~/../attachments/~"]
     connection = http.client.HTTPConnection("127.0.0.1", site.installation.port, timeout=30)
     for path in (f"{start}{token}" for start in spelled):
         for rest in (f"/{name}", f"/{name}x", f"%2f{name}", "", "?x=%FF", f"/{name}?x=%FF"):

@@ -101,6 +101,11 @@ def test_no_public_folder_looks_like_that_of_private_files(folder):
     assert "should not begin with _private" in refused(folder=folder)
 
 
+def test_no_folder_looks_like_a_link():
+    assert "should not begin with ~" in refused(folder="/~{bucket_id}")
+    assert read(folder="a/~b").defaults.folder.text == "a/~b"
+
+
 class TestDownloads:
     def test_redirects_need_a_store_that_can_send_files(self):
         assert "redirect needs S3" in refused(**{"download.mode": "redirect"})

@@ -233,6 +233,17 @@ class TestCopies:
 
         bob.put_json(copy.path, metadata_of(record), headers={"Publish": "1"}, status=201)
 
+    def test_a_plugin_that_publishes_in_its_own_name_keeps_that(self, make_private):
+        """Who has sent the request is asked for. Asked for the principals of the plugin's request,
+        Kinto would give it another user."""
+        includes = "kinto_attachment tests.plugins.publishing_as_itself"
+        record = make_private(**{"kinto.includes": includes})
+        record.app.put_json("/v1/buckets/b/collections/published", {})
+        record.attach()
+        published = record.other("r", "published")
+        assert published.data["attachment"] == record.data["attachment"]
+        assert set(record.app.registry.published_by) == {("plugin:signer", "plugin:signer")}
+
 
 class TestKeptFiles:
     """Nobody shows it any more: it comes back for those who may read where it was."""

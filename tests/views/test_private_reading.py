@@ -87,8 +87,10 @@ REQUESTS = {
 
 def expected(mode, private, way, user, asked):
     """By a few rules, the status, the content and who sends it."""
-    public = not private
-    if not (user in MAY or way == "link" or (way == "name" and public)):
+    if way == "name" and not private:
+        # Kinto serves no public files where it is not told to.
+        return 404, None, "kinto"
+    if not (user in MAY or way == "link"):
         return (401 if user == "anonymous" else 404 if way == "name" else 403), None, "kinto"
     if asked == "if another":
         return 412, None, "kinto"
@@ -388,7 +390,17 @@ class TestWhere:
         location = public.data["attachment"]["location"]
         record.app.get(location, status=404)
         name = location.removeprefix(base_url)
-        assert record.app.as_user(None).get(f"/v1/attachments/{name}").body == b"public"
+        record.app.get(f"/v1/attachments/{name}", status=404)
+        assert record.app.as_user(None).get(link_to(public)).body == b"public"
+
+    def test_public_files_where_kinto_serves_them(self, make_record):
+        settings = {"base_url": "http://localhost/v1/files/", "serve_files": "true"}
+        record = make_record(attachment=settings)
+        record.attach(CONTENT)
+        location = record.data["attachment"]["location"]
+
+        for url in (location, location.replace("/files/", "/attachments/")):
+            assert record.app.as_user(None).get(url).body == CONTENT
 
     @pytest.mark.parametrize("path", ["attachments/", "attachments", "attachments/x/", "of/files"])
     def test_at_a_base_url_beside_or_below_it(self, make_private, path):
@@ -403,10 +415,12 @@ class TestWhere:
 
     def test_a_public_file_keeps_its_caching_by_name_but_not_by_its_record(self, make_record):
         forever = "public, max-age=31536000, immutable"
-        record = make_record(attachment={"cache_control": forever})
+        served = {"base_url": "http://localhost/v1/files/", "serve_files": "true"}
+        record = make_record(attachment={"cache_control": forever, **served})
         record.attach(CONTENT)
 
-        assert record.app.get(by_name(record)).headers["Cache-Control"] == forever
+        location = record.data["attachment"]["location"]
+        assert record.app.get(location).headers["Cache-Control"] == forever
         assert record.app.get(link_to(record)).headers["Cache-Control"] == forever
         answer = record.app.get(record.endpoint)
         assert answer.headers["Cache-Control"] == "private, no-cache"
@@ -453,13 +467,14 @@ class TestAccel:
     @pytest.mark.leaves("a file under another name")
     def test_its_path_is_percent_encoded(self, make_record):
         accel = {"download.mode": "accel", "download.accel_prefix": "/internal"}
-        record = make_record(attachment=accel)
+        served = {"base_url": "http://localhost/v1/files/", "serve_files": "true"}
+        record = make_record(attachment={**accel, **served})
         record.attach(CONTENT)
         (name,) = record.files()
         odd = "of 2020/a?b%41.txt"
         rename(record, name, odd)
 
-        answer = record.app.get("/v1/attachments/of%202020/a%3Fb%2541.txt")
+        answer = record.app.get("/v1/files/of%202020/a%3Fb%2541.txt")
 
         assert answer.headers["X-Accel-Redirect"] == "/internal/public/of%202020/a%3Fb%2541.txt"
 

@@ -32,6 +32,8 @@ _OBJECTS = st.dictionaries(
 _BUCKET = os.environ["TEST_BUCKET"]
 _NEW = "new"
 """An upload that is begun just before the request: see ``before_call()``."""
+_LINK = "/link"
+"""How the path ends where a link to a file is made."""
 _IDS = st.fixed_dictionaries(
     {
         "bucket_id": st.sampled_from([_BUCKET, _BUCKET, _BUCKET, "default", "nowhere"]),
@@ -108,7 +110,7 @@ def before_generate_headers(context: Any, strategy: SearchStrategy[Any]) -> Sear
     if not path.endswith("{upload_id}"):
         if method == "GET":
             return _DOWNLOAD_HEADERS
-        if method != "POST":
+        if method != "POST" or path.endswith(_LINK):
             return strategy
         return strategy | _CREATION_HEADERS | _RIGHT_CREATION_HEADERS
     if method == "POST":
@@ -119,6 +121,8 @@ def before_generate_headers(context: Any, strategy: SearchStrategy[Any]) -> Sear
 
 @schemathesis.hook
 def before_generate_body(context: Any, strategy: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    if context.operation.path.endswith(_LINK):
+        return strategy
     if context.operation.path.endswith("{upload_id}"):
         some = st.sampled_from([_CONTENT, _CONTENT, b"", b"123", b"1234567"])
         return strategy | some | some
@@ -138,7 +142,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         begun = _post(case, headers={**TUS, "Upload-Length": str(len(_CONTENT))})
         if begun.status_code == 201:
             case.path_parameters["upload_id"] = begun.headers["Location"].rpartition("/")[2]
-    elif case.method.upper() == "GET" and case.path_parameters.get("id") in ("p", "q", "r"):
+    elif _reads(case) and case.path_parameters.get("id") in ("p", "q", "r"):
         # None of those that other requests create and delete.
         case.path_parameters.update(bucket_id=_BUCKET, collection_id="c", id="read")
         _post(case, files={"attachment": ("f.txt", _CONTENT)})
@@ -150,7 +154,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 def _post(case: Any, **arguments: Any) -> requests.Response:
     """POST to the attachment that the request is about."""
-    path = case.operation.path.partition("/uploads/")[0].format(**case.path_parameters)
+    path = case.operation.path.partition("/uploads/")[0].removesuffix(_LINK)
+    path = path.format(**case.path_parameters)
     url = os.environ["TEST_URL"] + path.removeprefix("/v1").lstrip("/")
     auth = tuple(os.environ["TEST_USER"].split(":"))
     return requests.post(url, auth=auth, timeout=60, **arguments)
@@ -173,9 +178,14 @@ def body_conformance(context: Any, response: Any, case: Any) -> bool | None:
     return response_schema_conformance(context, response, case)
 
 
+def _reads(case: Any) -> bool:
+    return case.method.upper() == "GET" or case.operation.path.endswith(_LINK)
+
+
 def _begins_upload(case: Any) -> bool:
     headers = case.headers or {}
-    return case.method.upper() == "POST" and "Tus-Resumable" in headers
+    is_creation = case.method.upper() == "POST" and not case.operation.path.endswith(_LINK)
+    return is_creation and "Tus-Resumable" in headers
 
 
 def _with_fields(body: Any, fields: dict[str, str]) -> Any:
