@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# It runs pytest itself.
+pytestmark = pytest.mark.apart
+
 CHECKOUT = Path(__file__).parents[2]
 
 TESTS = """
