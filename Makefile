@@ -13,6 +13,7 @@ STORE = local
 WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
 
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 INSTALLED = $(VENV)/.installed
 INSTALLED_DEV = $(VENV)/.installed-dev
 # The package "ministack" wants another version of botocore.
@@ -22,7 +23,7 @@ INSTALLED_STORES = $(STORES)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve tests tests-stores lint format docs moto bench model chaos browser clean
+.PHONY: help serve check tests tests-stores lint format docs moto bench model chaos browser clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,13 +31,24 @@ help:  ## Show this list
 serve: $(INSTALLED)  ## Run Kinto with the plugin (HOST=127.0.0.1 PORT=8888); Ctrl-C stops it
 	@$(BIN)/python scripts/serve.py $(HOST) $(PORT)
 
-tests: $(INSTALLED_DEV) lint browser  ## Run the linters, then all tests with coverage; ARGS="-k foo" selects some, without coverage gate
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+# Ends within minutes: what runs at every commit.
+check: $(INSTALLED_DEV) lint  ## Run the linters, and the tests without servers and browsers
+	$(PYTEST) --part=check
+
+# The fast part first: what it finds is known soon, and ends the run.
+ifeq ($(ARGS),)
+tests: $(INSTALLED_DEV) lint browser
+	$(PYTEST) --part=check --cov --cov-fail-under=0 --cov-report=
+	$(PYTEST) --part=rest --cov --cov-append
+else
+tests: $(INSTALLED_DEV)
+	$(PYTEST) $(ARGS)
+endif
+tests:  ## Run the linters, then all tests with coverage; ARGS="-k foo" runs some tests alone
 
 # What does not work there is an expected failure: docs/storage.rst has the limits.
 tests-stores: $(INSTALLED_DEV) $(INSTALLED_STORES)  ## Run the tests of S3 on MiniStack and rclone
-	PATH="$$PATH:$(CURDIR)/$(STORES)/bin" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	    -m more_stores $(ARGS)
+	PATH="$$PATH:$(CURDIR)/$(STORES)/bin" $(PYTEST) -m more_stores $(ARGS)
 
 # Without Chromium, its tests are skipped, and listed at the end of the run; in CI they fail.
 browser:

@@ -22,6 +22,7 @@ from kinto.core.cornice.service import SERVICES, Service
 from kinto.core.scripts import migrate
 from kinto.core.storage.postgresql.client import _CLIENTS
 
+from tests.support.servers.ended import mark_all_that_starts
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.postgresql import PostgreSQL
 from tests.support.servers.s3 import MotoServer, S3Server
@@ -29,7 +30,7 @@ from tests.support.servers.s3 import MotoServer, S3Server
 # What these find missing should be shown, as it is for tests.
 pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
 
-pytest_plugins = ["tests.support.left_out", "tests.support.measured"]
+pytest_plugins = ["tests.support.left_out", "tests.support.measured", "tests.support.parts"]
 
 Settings = dict[str, Any]
 
@@ -45,6 +46,11 @@ DELETE FROM user_principals;
 DELETE FROM access_control_entries;
 DELETE FROM metadata WHERE name = 'kinto_attachment_taken_over';
 """
+
+
+def pytest_configure() -> None:
+    """Of the servers that tests start none outlives this process."""
+    mark_all_that_starts()
 
 
 class KintoApp(webtest.TestApp):

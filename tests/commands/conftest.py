@@ -14,7 +14,7 @@ from pyramid.config import global_registries
 
 from kinto_attachment.attachments.site import SiteMark
 from kinto_attachment.commands import main
-from tests.conftest import KintoApp, Settings, kinto_settings_with
+from tests.conftest import KintoApp, KintoDatabase, Settings, kinto_settings_with
 from tests.support.copies import (
     copy,
     gcs,
@@ -71,7 +71,7 @@ class Result:
 
 
 @pytest.fixture
-def backend() -> str:
+def backend(kinto_database: KintoDatabase) -> str:
     """There is nothing to look at in the memory of another process."""
     return "postgresql"
 

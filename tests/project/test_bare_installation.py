@@ -18,6 +18,8 @@ import requests
 
 from tests.support.servers.kinto import LiveKinto, ini
 
+pytestmark = pytest.mark.apart
+
 CHECKOUT = Path(__file__).parents[2]
 # What pip reads to build the package.
 SOURCES = (

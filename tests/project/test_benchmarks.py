@@ -155,6 +155,7 @@ def test_seeds_are_the_rows_of_an_upload_with_other_names():
     assert len({row[2] for row in made if row[1] == "row"}) == 3
 
 
+@pytest.mark.apart
 def test_a_section_runs_by_itself(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "size", "--quick", "--alone"]
     subprocess.run([*command, "--runs", "1", "--output", str(tmp_path)], check=True, cwd=CHECKOUT)

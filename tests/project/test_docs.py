@@ -30,6 +30,7 @@ def commands(document: str) -> list[str]:
     ]
 
 
+@pytest.mark.apart
 def test_it_is_built_without_warnings(tmp_path):
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "-q", str(DOCS)]
 
@@ -54,6 +55,7 @@ def test_what_there_is_to_type_stands_in_two_documents():
 
 
 @needs_curl
+@pytest.mark.apart
 def test_the_tutorial_does_what_it_says(served, tmp_path):
     _, port, _ = served
     serve, *rest = commands("tutorial.rst")

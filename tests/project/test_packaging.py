@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.documents import blocks, run
 
+pytestmark = pytest.mark.apart
+
 CHECKOUT = Path(__file__).parents[2]
 SOURCES = (
     *("kinto_attachment", "tests", "scripts", "config", "deploy", "benchmarks", "demo", "docs"),

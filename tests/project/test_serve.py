@@ -16,6 +16,8 @@ import requests
 
 from tests.support.servers.ports import free_port
 
+pytestmark = pytest.mark.apart
+
 CHECKOUT = Path(__file__).parents[2]
 
 

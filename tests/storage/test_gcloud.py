@@ -40,6 +40,7 @@ from kinto_attachment.storage.gcloud import staged as gcloud_staged
 from kinto_attachment.storage.gcloud import upload as gcloud_upload
 from kinto_attachment.storage.gcloud.upload import CHUNK_SIZE
 from tests.storage.conftest import gcloud_storage, random_bytes
+from tests.support.servers.forked import run_code
 from tests.support.servers.gcs import (
     GcsServer,
     answers_as,
@@ -342,6 +343,7 @@ def test_a_server_that_is_down_is_reported_soon(
     assert caplog.text == ""
 
 
+@pytest.mark.apart
 def test_a_server_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with GcsServer() as server:
         storage = gcloud_storage(server)
@@ -1253,10 +1255,7 @@ def test_a_killed_process_leaves_the_whole_file_or_hidden_ones_that_are_listed(
     gcs: GcsServer, storage: GCloudStorage, steps: int, done: bool, randomize: bool
 ) -> None:
     arguments = [gcs.endpoint_url, gcs.bucket, str(steps), str(done), str(randomize)]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], cwd=CHECKOUT, capture_output=True, text=True
-    )
-    assert killed.returncode in (0, 9), killed.stderr
+    assert run_code(KILLED, *arguments) in (0, 9)
     visible = [file for file in storage.list() if not names.is_part(file.name)]
     assert [file.size for file in visible] in ([], [9 * MIB])
     assert {file.name for file in storage.list()} == set(gcs.keys())

@@ -6,8 +6,6 @@ import gc
 import json
 import random
 import signal
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -18,6 +16,7 @@ import pytest
 from kinto_attachment.storage import NewFile, StorageUnavailable, names
 from kinto_attachment.storage.s3.staged import MIN_PART_SIZE
 from tests.storage.conftest import Backend, UsedMeanwhile, random_bytes
+from tests.support.servers.forked import run_code
 from tests.support.storage_faults import Fuse
 
 MIB = 1024 * 1024
@@ -413,8 +412,7 @@ def test_whoever_finishes_after_a_kill_asks_whether_the_name_was_used(
 
 def in_another_process(code: str, *arguments: str) -> None:
     """Run ``code``, which is to kill itself."""
-    command = [sys.executable, "-c", code, *arguments]
-    assert subprocess.run(command).returncode in (0, -signal.SIGKILL)
+    assert run_code(code, *arguments) in (0, -signal.SIGKILL)
 
 
 # Storages that fail.
@@ -709,7 +707,6 @@ def test_what_is_incomplete_can_be_aborted(backend: Backend) -> None:
     upload.send(random_bytes(LARGE))
     found = list(storage.incomplete())
     for each in found:
-        # moto knows only one time.
         assert each.started.tzinfo is timezone.utc
         assert each.started < datetime.now(timezone.utc) + timedelta(minutes=1)
         storage.abort(each)

@@ -218,6 +218,7 @@ def test_a_server_that_is_down_is_reported_soon(make_s3: MakeS3, moto: S3Server)
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.apart
 def test_a_server_that_dies_is_reported(make_s3: MakeS3, caplog: pytest.LogCaptureFixture) -> None:
     with SeaweedServer() as server:
         storage = make_s3(server)

@@ -10,6 +10,8 @@ import pytest
 from tests.support.servers import postgresql as module
 from tests.support.servers.postgresql import PostgreSQL
 
+pytestmark = pytest.mark.apart
+
 
 @pytest.fixture
 def without_installed_programs(monkeypatch):

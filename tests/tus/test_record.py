@@ -340,6 +340,7 @@ def test_a_storage_that_is_down_at_the_end_can_be_tried_again(record, monkeypatc
     assert len(record.files()) == 1
 
 
+@pytest.mark.apart
 def test_s3_that_is_down_at_the_end(make_record):
     with MotoServer() as server:
         record = make_record(

@@ -101,6 +101,7 @@ def test_the_creator_may_write_the_record(record):
     assert record.app.get(record.path).json["permissions"]["write"] == [record.app.userid]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1)])
 def test_the_parts_may_come_in_any_order(record, order):
     parts = [
@@ -198,6 +199,7 @@ def test_stored_names_follow_the_pattern(make_record):
     assert re.search(r"/r-20\d{12}-photo\.jpg$", location)
 
 
+@pytest.mark.sampled
 @pytest.mark.both_storages
 @pytest.mark.parametrize(
     ("pattern", "name"),
@@ -234,6 +236,7 @@ def test_a_random_name_stays_random_where_the_id_is_too_long_for_it(make_record)
     assert re.fullmatch(r"https://files\.example\.org/[0-9a-f-]{36}\.png", location)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("base_url", ["https://cdn.example.org/f", "https://cdn.example.org/f/"])
 def test_the_location_starts_with_the_base_url_and_one_slash(make_record, base_url):
     record = make_record(attachment={"base_url": base_url, "randomize": "false"})
@@ -248,6 +251,7 @@ def test_the_location_is_relative_without_a_base_url(make_record):
     assert record.attach().json["location"] == "b/file.txt"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("filename", "content_type", "expected"),
     [
@@ -315,6 +319,7 @@ def test_the_filename_is_as_sent_without_folders_and_control_characters(record, 
     assert "/" not in record.files()[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("filename", ["日本.txt", "x" * 300 + ".txt", ".txt.txt", "é.txt"])
 def test_a_stored_file_keeps_its_extension(make_record, filename):
     record = make_record(attachment={"randomize": "false"})
@@ -324,6 +329,7 @@ def test_a_stored_file_keeps_its_extension(make_record, filename):
     assert record.files()[0].endswith(".txt")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("disposition", "expected"),
     [
@@ -384,6 +390,7 @@ def test_browsers_from_elsewhere_may_read_why_a_file_is_refused(record):
     assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("bucket", ["b", "default", "unknown"])
 def test_a_preflight_is_answered_whatever_exists(record, bucket):
     response = record.as_user(None).app.options(
@@ -403,6 +410,7 @@ def test_a_preflight_is_answered_whatever_exists(record, bucket):
     assert "if-match" in response.headers["Access-Control-Allow-Headers"].lower()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("bucket", ["b", "unknown"])
 def test_other_methods_are_not_allowed(record, method, bucket):

@@ -45,6 +45,7 @@ DISPOSITIONS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("disposition", "extension"), DISPOSITIONS.values(), ids=DISPOSITIONS.keys()
 )

@@ -150,6 +150,7 @@ def test_to_save_the_file(record, anyone):
     assert saved == asked == shown.replace("inline", "attachment")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -252,6 +253,7 @@ def test_a_read_only_server_makes_none_but_takes_them(make_app, record, stored, 
     assert reader.as_user(None).get(url).body == CONTENT
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 def test_other_methods(record, method):
     record.app.request(f"{record.endpoint}/link", method=method, status=405)
@@ -514,6 +516,7 @@ def environ_after(app, url, **environ):
     return request.environ
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("prefix", ["", "http://localhost"])
 @pytest.mark.parametrize("query", ["", "?download=1"])
 @pytest.mark.parametrize("tilde", ["~", "%7E"])
@@ -529,6 +532,7 @@ def test_servers_see_nothing_of_it_when_they_log(record, anyone, prefix, query, 
     assert token_in(path.replace("%7E", "~")).rpartition(".")[2] not in repr(environ)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "path", ["/attachments/~x.v.y/a", "/v1/buckets/~x.v.y/a", "/v1/~x/a", "/v1/attachments/a/~x"]
 )

@@ -63,6 +63,7 @@ def test_create_only(record):
     assert len(record.files()) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
 @pytest.mark.parametrize("value", ["abc", '"abc"', '*"1"', "*1", "1", '""', "W/*"])
 @pytest.mark.parametrize("method", ["attach", "detach"])

@@ -77,6 +77,7 @@ def test_the_file_of_a_record(attached, method):
     assert answer.headers["Cache-Control"] == "private, no-cache"
 
 
+@pytest.mark.sampled
 @pytest.mark.both_storages
 @pytest.mark.parametrize(
     ("asked", "status", "content", "content_range"),
@@ -106,6 +107,7 @@ def test_a_part_that_is_not_there(attached, asked):
     assert answer.json["errno"] == 107
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -147,6 +149,7 @@ def test_an_empty_file(record, method):
     assert answer.headers["Content-Length"] == "0"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("filename", "content_type", "kind"),
     [
@@ -169,6 +172,7 @@ def test_browsers_show_what_runs_no_script_and_save_the_rest(record, filename, c
     assert read(record).headers["Content-Disposition"].partition(";")[0] == kind
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("query", "kind"),
     [
@@ -186,6 +190,7 @@ def test_a_client_may_ask_to_save_it(attached, query, kind):
     assert answer.body == CONTENT
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("filename", "ascii_name", "encoded"),
     [
@@ -255,6 +260,7 @@ def test_a_query_that_is_no_utf_8(attached):
 # Who may
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(("user", "status"), [(None, 401), ("bob", 403)])
 @pytest.mark.parametrize(
@@ -477,6 +483,7 @@ def test_a_location_that_was_changed_without_an_event_is_that_of_the_file(attach
     assert read(attached).body == CONTENT
 
 
+@pytest.mark.sampled
 @pytest.mark.leaves("metadata that differs")
 @pytest.mark.parametrize("wrong", ["\r\nX: y", "", 5, None, "text", "text/html; charset=é"])
 def test_metadata_of_earlier_versions_makes_no_header(attached, unheard, wrong):

@@ -41,6 +41,7 @@ def refused(response, errno, message):
     assert message in body["message"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -57,6 +58,7 @@ def test_a_body_that_is_not_a_form(target, content_type):
     refused(response, 107, "Content-Type should be multipart/form-data")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "content_type",
     ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data;"],
@@ -65,6 +67,7 @@ def test_a_form_without_a_boundary(target, content_type):
     refused(target.post(form([FILE]), content_type, status=400), 107, "boundary")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "boundary", ["another", "x" * 2000, '"un balanced', "ünï", '"a\\"b"', '"line\nbreak"']
 )
@@ -74,6 +77,7 @@ def test_a_boundary_that_is_not_in_the_body(target, boundary):
     refused(target.post(form([FILE]), content_type, status=400), 107, "")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "cut", [0, 1, 10, len(BOUNDARY) + 3, len(BOUNDARY) + 40, -2, -3, -4, -5, -20]
 )
@@ -92,6 +96,7 @@ def test_a_body_that_is_longer_than_announced_is_cut_there(target):
     refused(response, 107, "body: ")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("length", ["abc", "-1", "1e3", "١", "9" * 5000])
 def test_a_length_that_is_not_a_number(target, length):
     response = target.stream(BytesIO(form([FILE])), 400, CONTENT_LENGTH=length)
@@ -99,6 +104,7 @@ def test_a_length_that_is_not_a_number(target, length):
     refused(response, 107, "Content-Length")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "body",
     [
@@ -133,6 +139,7 @@ def test_two_attachments(target):
     refused(response, 109, "Only one attachment is accepted.")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "filename", [None, "", ".", "..", "folder/", "\\", "\x00\x01", "  ", "a/.."]
 )
@@ -142,6 +149,7 @@ def test_an_attachment_without_a_filename(target, filename):
     refused(response, 107, "body: Filename is required.")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "disposition",
     [
@@ -157,6 +165,7 @@ def test_a_filename_that_cannot_be_decoded(target, disposition):
     refused(response, 107, "body: ")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("field", ["data", "permissions"])
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -212,6 +221,7 @@ def test_a_document_may_have_many_values(record):
     assert record.data["numbers"] == numbers
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("field", ["data", "permissions"])
 @pytest.mark.parametrize(
     "text",
@@ -238,6 +248,7 @@ def test_a_mebibyte_of_brackets_costs_little(record, field, text):
     assert record.files() == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [True, 253402300800000, -62135596800001, 10**17])
 def test_a_last_modified_that_no_header_can_have(target, value):
     response = target.attach(data={"last_modified": value}, status=400)
@@ -245,6 +256,7 @@ def test_a_last_modified_that_no_header_can_have(target, value):
     refused(response, 109, "body: data.last_modified is not a timestamp")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("field", ["data", "permissions"])
 def test_a_field_sent_as_a_file(target, field):
     response = target.send(FILE, file_part(b"{}", "blob", name=field), status=400)
@@ -252,6 +264,7 @@ def test_a_field_sent_as_a_file(target, field):
     refused(response, 109, f"body: '{field}' field should be passed as form data, not files")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("field", ["data", "permissions"])
 def test_a_field_sent_twice(target, field):
     parts = [field_part(field, "{}"), field_part(field, "{}")]
@@ -261,6 +274,7 @@ def test_a_field_sent_twice(target, field):
     refused(response, 109, f"body: '{field}' field should be passed once")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["x", "Data", "file", "", "attachment[]"])
 def test_an_unknown_field(target, name):
     response = target.send(FILE, field_part(name, "{}"), status=400)
@@ -282,6 +296,7 @@ def test_more_after_the_end(record):
     assert record.files() == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("filename", ["a.exe", "a.txt.exe", "noextension", "a.", "a.exe\x00"])
 def test_an_extension_that_is_not_allowed(target, filename):
     response = target.attach(b"x", filename, status=400)
@@ -289,6 +304,7 @@ def test_an_extension_that_is_not_allowed(target, filename):
     refused(response, 109, "body: File extension is not allowed.")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("filename", ["a.txt", "a.TXT", "a.png", "a.exe.png"])
 def test_an_extension_that_is_allowed(make_record, filename):
     record = make_record(attachment={"extensions": "text+png"})
@@ -406,6 +422,7 @@ def test_no_such_bucket_or_collection(record, endpoint, user, bucket_id, collect
     assert refused_without_message["errno"] == 111
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("endpoint", ["attach", "detach"])
 @pytest.mark.parametrize("record_id", ["r@", "%00", "-r", "r%20r", "%C3%A9", "r%0A"])
 def test_an_id_that_no_record_can_have(record, endpoint, record_id):

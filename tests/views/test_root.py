@@ -35,6 +35,7 @@ def test_the_capability_is_listed(app):
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("attachment", "expected"),
     [

@@ -24,6 +24,7 @@ def upload(request):
     return request.param
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("filename", "declared", "expected"),
     [

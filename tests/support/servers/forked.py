@@ -21,6 +21,7 @@ _IMPORTED = [
         "pyramid.scripts.pserve",
         "kinto_attachment.views.attachment",
     ),
+    *("kinto_attachment.storage.gcloud", "kinto_attachment.storage.s3", "tests.storage.conftest"),
 ]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_IMPORTED)
@@ -59,6 +60,21 @@ class Forked:
 
     def terminate(self) -> None:
         self._process.terminate()
+
+
+def run_code(code: str, *arguments: str) -> int:
+    """Run ``python -c code ...`` to its end. Returns its status: that of ``subprocess``."""
+    process = _context.Process(target=_execute, args=(code, arguments), daemon=True)
+    process.start()
+    process.join()
+    status = process.exitcode
+    assert status is not None
+    return status
+
+
+def _execute(code: str, arguments: Sequence[str]) -> None:
+    sys.argv = ["-c", *arguments]
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
 def _run(command: Sequence[str], log: Path, environ: Mapping[str, str], cwd: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from typing_extensions import Self
 
+from tests.support.servers.ended import variable
+
 STARTUP_SECONDS = 10.0
 STOP_SECONDS = 10.0
 
@@ -60,7 +62,11 @@ class Nginx:
         (prefix / "nginx.conf").write_text(_MAIN.format(user=user, sites=sites))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [_program(), "-p", str(prefix), "-c", "nginx.conf", "-e", str(self.log)],
+                [
+                    *(_program(), "-p", str(prefix), "-c", "nginx.conf", "-e", str(self.log)),
+                    # In a comment.
+                    *("-g", f"# {variable()}"),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -24,6 +24,8 @@ from typing import Any
 import psycopg2
 from typing_extensions import Self
 
+from tests.support.servers.ended import mark
+
 STARTUP_SECONDS = 30.0
 
 # Files that it does not flush are lost in a power cut only, and then the tests are lost too: the
@@ -144,7 +146,7 @@ class PostgreSQL:
         return {
             # The program looks at its working directory, which the account may not see.
             "cwd": self.directory,
-            "env": {"LC_ALL": "C", "PATH": os.defpath},
+            "env": {"LC_ALL": "C", "PATH": os.defpath, **mark()},
             "stdin": subprocess.DEVNULL,
             "start_new_session": True,
             **self._account,

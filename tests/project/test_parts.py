@@ -1,0 +1,112 @@
+"""``make check`` and the rest: every test is in one of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# It runs pytest itself.
+pytestmark = pytest.mark.apart
+
+CHECKOUT = Path(__file__).parents[2]
+
+TESTS = """
+import pytest
+
+@pytest.fixture
+def postgresql(): ...
+@pytest.fixture
+def database(postgresql): ...
+@pytest.fixture(params=["memory", "postgresql"])
+def backend(request): return request.param
+@pytest.fixture(params=["local", "moto", "seaweedfs", "gcloud"])
+def storage(request): return request.param
+
+def test_of_a_function(): ...
+def test_of_a_row(database): ...
+def test_of_a_view(backend): ...
+def test_of_a_store(storage): ...
+@pytest.mark.sampled
+@pytest.mark.parametrize("text", ["a", "b", "c"])
+def test_of_a_form(backend, text): ...
+@pytest.mark.apart
+def test_of_what_it_starts(): ...
+"""
+
+# A test that the fixtures do not tell apart.
+HIDDEN = """
+import pytest
+
+@pytest.fixture
+def moto(): ...
+
+def test_of_what_it_asks_for(request): request.getfixturevalue("moto")
+"""
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, list[str]]:
+    """The status of pytest, and the lines that it printed."""
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", folder),
+            *("-p", "no:cacheprovider", "-p", "tests.support.parts"),
+            *("-W", "ignore::pytest.PytestUnknownMarkWarning", *arguments, folder),
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    return finished.returncode, finished.stdout.splitlines()
+
+
+def names(folder: Path, *arguments: str) -> list[str]:
+    _, lines = run(folder, "--collect-only", *arguments)
+    return [line.rpartition("::")[2] for line in lines if "::" in line]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "test_them.py").write_text(TESTS)
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "test_a_site.py").write_text("def test_of_a_site(): ...")
+    return tmp_path
+
+
+def test_the_first_part_needs_no_server(folder):
+    assert names(folder, "--part=check") == [
+        "test_of_a_function",
+        "test_of_a_view[memory]",
+        "test_of_a_store[local]",
+        "test_of_a_form[memory-a]",
+        "test_of_a_form[memory-b]",
+        "test_of_a_form[memory-c]",
+    ]
+
+
+def test_the_rest_is_all_else(folder):
+    both = names(folder, "--part=check") + names(folder, "--part=rest")
+
+    assert len(both) == 14
+    assert sorted(both) == sorted(names(folder))
+
+
+def test_a_sampled_test_has_one_case_in_postgresql(folder):
+    cases = ["test_of_a_form[postgresql-a]", "test_of_a_form[postgresql-b]"]
+
+    assert set(cases) & set(names(folder, "--part=rest")) == {cases[0]}
+    # The one that is asked for.
+    assert set(cases) & set(names(folder, "-k", "postgresql-b")) == {cases[1]}
+
+
+def test_a_server_in_the_first_part_is_a_failure(tmp_path):
+    (tmp_path / "test_hidden.py").write_text(HIDDEN)
+
+    status, lines = run(tmp_path, "--part=check")
+
+    assert status == 1
+    assert "test_of_what_it_asks_for uses moto: mark it as apart" in "\n".join(lines)
+    assert run(tmp_path, "--part=rest")[0] == 5

@@ -1,0 +1,85 @@
+"""The two parts of the suite: ``--part=check`` runs at every commit, ``--part=rest`` is all else.
+
+A test belongs to the rest if it uses a server or a browser: it is in one of ``FOLDERS``, a fixture
+of ``SERVERS`` is among those that it uses, itself or through others, or a parameter is one of
+``STORES``. What none of them tells, the marker ``apart`` says.
+
+Of the cases of a test that is marked ``sampled``, all run with objects in memory, and one with
+objects in PostgreSQL: what they differ in is decided before the storage is asked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDERS = {"clients", "deploy", "live", "scripts"}
+"""Their tests look at running programs."""
+
+SERVERS = {
+    *("browser", "kinto_database", "live_kinto", "postgresql", "served", "server"),
+    *("gcs", "moto", "s3", "s3_servers", "seaweedfs"),
+}
+"""Fixtures that start a program, or a server in this process."""
+
+STORES = {"gcloud", "gcs", "ministack", "moto", "postgresql", "rclone", "s3", "seaweedfs"}
+"""Parameters for which a fixture asks for one of them while the test runs."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part",
+        choices=("check", "rest"),
+        help="run the tests without servers and browsers (check), or the others (rest)",
+    )
+
+
+def needs_servers(item: pytest.Item) -> bool:
+    """Whether the test belongs to the rest."""
+    if item.get_closest_marker("apart") is not None:
+        return True
+    if not FOLDERS.isdisjoint(Path(item.nodeid.partition("::")[0]).parts):
+        return True
+    if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+        return True
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec else ()
+    return any(isinstance(value, str) and value in STORES for value in values)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part = config.getoption("part")
+    others = _repeated(items)
+    if part is not None:
+        others |= {item for item in items if needs_servers(item) != (part == "rest")}
+    items[:], removed = (
+        [item for item in items if item not in others],
+        [item for item in items if item in others],
+    )
+    if removed:
+        config.hook.pytest_deselected(items=removed)
+
+
+def _repeated(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The cases of a test that is marked ``sampled`` in PostgreSQL, but for the first one."""
+    seen = set()
+    repeated = set()
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or item.get_closest_marker("sampled") is None:
+            continue
+        if callspec.params.get("backend") == "postgresql":
+            test = item.nodeid.partition("[")[0]
+            if test in seen:
+                repeated.add(item)
+            seen.add(test)
+    return repeated
+
+
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
+    """A test of the first part that asks for a server while it runs would make it slow."""
+    if fixturedef.argname in SERVERS and request.config.getoption("part") == "check":
+        pytest.fail(f"{request.node.nodeid} uses {fixturedef.argname}: mark it as apart")
