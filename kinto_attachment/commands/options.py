@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from kinto_attachment.commands.patterns import name_pattern
 from kinto_attachment.commands.scope import name_prefix
-from kinto_attachment.settings import schema
+from kinto_attachment.settings import parsers
 
 _Value = TypeVar("_Value")
 
@@ -46,12 +46,12 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
 
 def age(text: str) -> timedelta:
     """Parse a duration, as settings have it."""
-    return _parsed(schema.duration, text)
+    return _parsed(parsers.duration, text)
 
 
 def base_url(text: str) -> str:
     """Parse a base URL, as settings have it."""
-    return _parsed(schema.base_url, text)
+    return _parsed(parsers.base_url, text)
 
 
 def pattern(text: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from docutils.core import publish_doctree
 
-from kinto_attachment.settings.schema import EXTENSION_GROUPS, SCHEMA
+from kinto_attachment.settings.parsers import EXTENSION_GROUPS
+from kinto_attachment.settings.schema import SCHEMA
 
 README = (Path(__file__).parents[2] / "README.rst").read_text()
 # Without the table of settings under another name: those of one bucket or collection.

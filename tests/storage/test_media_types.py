@@ -6,7 +6,7 @@ import mimetypes
 
 import pytest
 
-from kinto_attachment.settings.schema import EXTENSION_GROUPS
+from kinto_attachment.settings.parsers import EXTENSION_GROUPS
 from kinto_attachment.storage import media_types
 from kinto_attachment.storage.media_type_table import BY_EXTENSION
 
