@@ -119,6 +119,7 @@ def bucket(moto: S3Server) -> Iterator[Proxy]:
     moto.create_private_bucket()
     with Proxy(f"{moto.endpoint_url}/") as proxy:
         yield proxy
+    moto.empty()
 
 
 @pytest.fixture(scope="module")
