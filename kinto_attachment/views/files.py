@@ -1,7 +1,7 @@
 """Files by their name, at ``/v1/attachments/``, and at ``base_url`` where Kinto serves that.
 
-Only the plugin's own files are served: public ones to anybody, private ones to those who may read
-a record that shows them, or who have a link.
+Only the plugin's own files are served: public ones to anybody, where ``serve_files`` is true;
+private ones to those who may read a record that shows them; both to those who have a link.
 """
 
 from __future__ import annotations
