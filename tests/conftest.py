@@ -30,7 +30,10 @@ from tests.support.servers.s3 import MotoServer, S3Server
 # What these find missing should be shown, as it is for tests.
 pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
 
-pytest_plugins = ["tests.support.left_out", "tests.support.measured", "tests.support.parts"]
+pytest_plugins = [
+    *("tests.support.groups", "tests.support.left_out", "tests.support.measured"),
+    "tests.support.parts",
+]
 
 Settings = dict[str, Any]
 
@@ -176,7 +179,10 @@ def make_app(
         merged = kinto_settings_with(kinto_settings, attachment, settings)
         key = frozenset(merged.items())
         if key not in started_apps:
+            # Nor is there garbage among what stays: it is looked through once, and never again.
+            gc.collect()
             started_apps[key] = _app(merged)
+            gc.freeze()
         used.append(started_apps[key])
         return KintoApp(started_apps[key].app)
 
