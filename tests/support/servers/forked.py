@@ -46,7 +46,7 @@ class Forked:
         cwd: Path | None,
         errors: Path | None = None,
     ) -> None:
-        """``command`` starts with ``-m`` and a module, ``-c`` and code, or the path of a script."""
+        """``command`` starts with ``-m`` and a module, ``-c`` and code, or a script's path."""
         arguments = (command, (log, errors or log), dict(environ), cwd or Path.cwd())
         self._process = _context.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
