@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kinto
+import plaster.loaders
 import pytest
 import transaction
 import webtest
@@ -123,6 +124,20 @@ def interruptible() -> None:
     background: they are then deaf to Ctrl-C, and what they start would be too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaders_are_found_once() -> Iterator[None]:
+    """Whoever reads an ini file looks for its loader in the metadata of all that is installed,
+    which takes longer than most tests."""
+    find = functools.cache(plaster.loaders.find_loaders)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            plaster.loaders,
+            "find_loaders",
+            lambda scheme, protocols=None: find(scheme, protocols and tuple(protocols)),
+        )
+        yield
 
 
 @pytest.fixture(params=["memory", "postgresql"])
