@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import kinto
 import plaster.loaders
 import pytest
@@ -127,9 +129,9 @@ def interruptible() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def loaders_are_found_once() -> Iterator[None]:
-    """Whoever reads an ini file looks for its loader in the metadata of all that is installed,
-    which takes longer than most tests."""
+def loaders_are_shared() -> Iterator[None]:
+    """Whoever reads an ini file looks for its loader in the metadata of all that is installed, and
+    each client of S3 reads what AWS has: that takes longer than most tests."""
     find = functools.cache(plaster.loaders.find_loaders)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -137,6 +139,8 @@ def loaders_are_found_once() -> Iterator[None]:
             "find_loaders",
             lambda scheme, protocols=None: find(scheme, protocols and tuple(protocols)),
         )
+        create = functools.cache(botocore.loaders.create_loader)
+        patch.setattr(botocore.session, "create_loader", create)
         yield
 
 

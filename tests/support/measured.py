@@ -1,7 +1,7 @@
 """Coverage, where tests run the plugin in their own process: it slows all that they run.
 
-A test that runs with several backends is measured with the fastest one, which ``make check`` runs:
-what is a backend's own has tests of its own.
+A test with its objects in memory and in PostgreSQL runs the same code of the plugin twice: it is
+measured in memory. What there is for PostgreSQL alone, tests of PostgreSQL alone run.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import pytest
 _HERE = Path(__file__).parents[1]
 # They look at the plugin from outside, or at something else.
 _OUTSIDE = {"clients", "deploy", "live", "model", "project", "scripts", "test_support"}
-_FASTEST = {"memory", "local"}
-_with_fastest = pytest.StashKey[set[str]]()
+_in_memory = pytest.StashKey[set[str]]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[_with_fastest] = {_test(item) for item in items if _backend(item) in _FASTEST}
+    config.stash[_in_memory] = {_test(item) for item in items if _backend(item) == "memory"}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,7 +38,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
 def _is_measured(item: pytest.Item) -> bool:
     if _OUTSIDE & {*item.path.relative_to(_HERE).parts}:
         return False
-    return _backend(item) in _FASTEST or _test(item) not in item.config.stash[_with_fastest]
+    return _backend(item) != "postgresql" or _test(item) not in item.config.stash[_in_memory]
 
 
 def _backend(item: pytest.Item) -> object:
