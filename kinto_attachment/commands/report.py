@@ -25,6 +25,8 @@ class Report:
         self._json = as_json
         self._output = sys.stdout if output is None else output
         self._found = 0
+        self.counts: dict[str, int] | None = None
+        """The counts, once the report is closed."""
 
     def finding(self, sentence: str, **fields: Any) -> None:
         """Write one finding: the sentence for people, or ``fields`` as JSON."""
@@ -39,6 +41,7 @@ class Report:
 
     def close(self, counts: dict[str, int], *, ok: bool) -> None:
         """Write the counts; in JSON also whether all is well."""
+        self.counts = counts
         if self._json:
             rest = _as_json({"counts": counts, "ok": ok}).removeprefix("{")
             self._write(f"{'' if self._found else self._head()}\n], {rest}\n")
