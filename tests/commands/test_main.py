@@ -31,7 +31,7 @@ def test_help_names_the_commands(capsys):
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json"]),
+        ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json", "--metrics"]),
         ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
         ("publish", ["BUCKET", "COLLECTION", "--write", "--json"]),
