@@ -29,8 +29,9 @@ def includeme(config: Any) -> None:
 
     from kinto_attachment import listeners, migrations, views
     from kinto_attachment.attachments.site import SiteMark
+    from kinto_attachment.errors import reasons
     from kinto_attachment.http.body import keep_freed_memory
-    from kinto_attachment.metrics import Metrics
+    from kinto_attachment.metrics import REFUSALS, Metrics
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage.files import open_files
     from kinto_attachment.storage.names import PRIVATE_PREFIX
@@ -76,6 +77,7 @@ def includeme(config: Any) -> None:
     def connect_metrics(event: Any) -> None:
         metrics.connect(registry.queryUtility(IMetricsService))
         if metrics.is_enabled:
+            metrics.start(REFUSALS, reasons())
             observe(files, metrics)
 
     config.add_subscriber(connect_metrics, ApplicationCreated)

@@ -410,8 +410,14 @@ def answered() -> Iterator[None]:
         raise StorageFailed().answer() from error
 
 
-def reason_of(refusal: type[Refusal]) -> str:
-    """The name of a kind of refusal in metrics: ``file_too_large``."""
+def reasons(refusal: type[Refusal] = Refusal) -> Iterator[str]:
+    """Yield the names of all kinds of refusals in metrics, like ``file_too_large``."""
+    for kind in refusal.__subclasses__():
+        yield _reason(kind)
+        yield from reasons(kind)
+
+
+def _reason(refusal: type[Refusal]) -> str:
     return re.sub(r"\B([A-Z])", r"_\1", refusal.__name__).lower()
 
 
@@ -419,7 +425,7 @@ def _count(refusal: type[Refusal]) -> None:
     # Whoever calls the plugin is not known here, and Kinto makes an answer of its own of some.
     metrics = getattr(get_current_registry(), "attachment_metrics", None)
     if metrics is not None:
-        metrics.count(REFUSALS, value=reason_of(refusal))
+        metrics.count(REFUSALS, value=_reason(refusal))
 
 
 def status_of(error: BaseException) -> int:

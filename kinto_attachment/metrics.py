@@ -7,7 +7,7 @@ implement it. Every label has a closed set of values. https://prometheus.io/docs
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ class Metric:
     key: str
     kind: str = "counter"
     label: str | None = None
+    values: tuple[str, ...] = ()
+    """Those of the label, unless another module has them."""
 
 
 RECEIVED_BYTES = Metric("attachments.received_bytes")
@@ -34,13 +36,17 @@ SENT_BYTES = Metric("attachments.sent_bytes")
 UPLOADS_STARTED = Metric("attachments.uploads_started")
 """Requests that send a file, or create or continue a resumable upload. Those that have started and
 not ended are in flight: there are no gauges."""
-UPLOADS_ENDED = Metric("attachments.uploads_ended", label="outcome")
+UPLOADS_ENDED = Metric(
+    "attachments.uploads_ended",
+    label="outcome",
+    values=("attached", "partial", "refused", "failed"),
+)
 REFUSALS = Metric("attachments.refusals", label="reason")
-"""Refusals of ``errors.py``, by their class."""
+"""Refusals of ``errors.py``, which has the reasons."""
 FILES_DELETED = Metric("attachments.files_deleted")
 DELETIONS_FAILED = Metric("attachments.deletions_failed")
 """Files that could not be deleted, and are left for gc."""
-RETRIES = Metric("attachments.retries", label="of")
+RETRIES = Metric("attachments.retries", label="of", values=("database", "storage"))
 STORAGE_SECONDS = Metric("attachments.storage_seconds", "seconds", "operation")
 RESUMABLE_UPLOADS = Metric("attachments.resumable_uploads", "observed")
 """Resumable uploads that are neither done nor expired, in all of the site."""
@@ -78,11 +84,20 @@ class Metrics:
         if service is not None and type(service) is not NoOpMetricsService:
             self._service = service
             self._has_labels = not isinstance(service, StatsDService)
+            for metric in METRICS:
+                if metric.kind == "counter":
+                    self.start(metric, metric.values)
 
     @property
     def is_enabled(self) -> bool:
         """Whether anybody wants to know."""
         return self._service is not None
+
+    def start(self, metric: Metric, values: Iterable[str]) -> None:
+        """Report a counter as 0, for these values of its label: else the first event is no
+        increase. https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics"""
+        for value in values if metric.label else (None,):
+            self.count(metric, 0, value)
 
     def count(self, metric: Metric, number: int = 1, value: str | None = None) -> None:
         """Add ``number`` to a counter; ``value`` is that of its label."""

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.database import commit
+from kinto_attachment.errors import reasons
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.observed import OPERATIONS
@@ -292,3 +293,13 @@ def test_statsd_gets_the_same(start_app, stored):
     assert "kinto.attachments.uploads_started:1|c" in found
     timed = "|".join(sorted(found))
     assert re.search(r"kinto\.attachments\.storage_seconds\.operation\.finish:[0-9.]+\|ms", timed)
+
+
+@on_memory
+def test_counters_begin_at_zero(record):
+    """Where the first event was the begin of a series, no alert would see it."""
+    found = scrape(record.app)
+
+    assert set(found) >= {f"refusals_total{{reason={reason}}}" for reason in reasons()}
+    assert "uploads_ended_total{outcome=failed}" in found
+    assert "received_bytes_total" in found
