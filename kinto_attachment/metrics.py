@@ -7,7 +7,7 @@ implement it. Every label has a closed set of values. https://prometheus.io/docs
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,28 +101,21 @@ class Metrics:
 
     def count(self, metric: Metric, number: int = 1, value: str | None = None) -> None:
         """Add ``number`` to a counter; ``value`` is that of its label."""
-        if self._service is None:
-            return
         if value is None:
-            self._report(metric, self._service.count, metric.key, number)
+            self._report(metric, "count", metric.key, number)
         elif self._has_labels:
-            labels = [(metric.label, value)]
-            self._report(metric, self._service.count, metric.key, number, labels)
+            self._report(metric, "count", metric.key, number, [(metric.label, value)])
         else:
             # With a label, Kinto's would count different values (StatsD's "sets"), not events.
-            key = f"{metric.key}.{metric.label}.{value}"
-            self._report(metric, self._service.count, key, number)
+            self._report(metric, "count", f"{metric.key}.{metric.label}.{value}", number)
 
     def time(self, metric: Metric, seconds: float, value: str) -> None:
         """Report how long something took; ``value`` is that of the metric's label."""
-        if self._service is not None:
-            labels = [(metric.label, value)]
-            self._report(metric, self._service.timer, metric.key, seconds, labels)
+        self._report(metric, "timer", metric.key, seconds, [(metric.label, value)])
 
     def observe(self, metric: Metric, number: int) -> None:
         """Report how many there are now."""
-        if self._service is not None:
-            self._report(metric, self._service.observe, metric.key, number)
+        self._report(metric, "observe", metric.key, number)
 
     # What the storage's observer is told.
 
@@ -138,9 +131,11 @@ class Metrics:
     def deleted(self, *, failed: bool) -> None:
         self.count(DELETIONS_FAILED if failed else FILES_DELETED)
 
-    def _report(self, metric: Metric, report: Callable[..., object], *arguments: Any) -> None:
+    def _report(self, metric: Metric, method: str, *arguments: Any) -> None:
+        if self._service is None:
+            return
         try:
-            report(*arguments)
+            getattr(self._service, method)(*arguments)
         except Exception:
             if metric not in self._failed:
                 self._failed.add(metric)

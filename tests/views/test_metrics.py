@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pyramid.httpexceptions import HTTPClientError
 
 from kinto_attachment.attachments.attach import RecordAttachment
 from kinto_attachment.database import commit
-from kinto_attachment.errors import reasons
+from kinto_attachment.errors import Refusal, answered, reasons
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.observed import OPERATIONS
@@ -303,3 +304,8 @@ def test_counters_begin_at_zero(record):
     assert set(found) >= {f"refusals_total{{reason={reason}}}" for reason in reasons()}
     assert "uploads_ended_total{outcome=failed}" in found
     assert "received_bytes_total" in found
+
+
+def test_a_refusal_outside_of_requests_is_counted_nowhere():
+    with pytest.raises(HTTPClientError), answered():
+        raise Refusal("whatever")
