@@ -90,7 +90,7 @@ def check_marks(site: Site) -> None:
         raise Refused(
             f"the file storage has no {MARKER} with the site id of the database: look at the"
             " storage in the ini file, and whether it is mounted and restored. If it is the one"
-            f" that the servers use: restart them and upload a file, and they write {MARKER} again."
+            f" that the servers use: restart them, and upload a file: they write {MARKER} again."
         )
 
 

@@ -202,11 +202,14 @@ class Inventory:
         query = "SELECT EXISTS (SELECT 1 FROM contents WHERE size = ? AND stored IS NOT size)"
         return bool(self._database.execute(query, [size]).fetchone()[0])
 
-    def names_of(self, sha256: str, size: int) -> list[str]:
-        """Return the names of the files with this content, according to their rows, whether they
-        are stored or not."""
-        query = "SELECT name FROM contents WHERE hash = ? AND size = ? ORDER BY name"
-        return [name for (name,) in self._database.execute(query, [sha256, size])]
+    def names_of(self, sha256: str, size: int, *, stored: bool) -> list[str]:
+        """Return the names of the files with this content, according to their rows; with
+        ``stored``, also of those that are stored in this size."""
+        query = """
+            SELECT name FROM contents
+             WHERE hash = ? AND size = ? AND (? OR stored IS NOT size) ORDER BY name
+        """
+        return [name for (name,) in self._database.execute(query, [sha256, size, stored])]
 
     def unknown_files(self) -> Iterator[Orphan]:
         """Yield the orphans that are none of ``known_files()``."""

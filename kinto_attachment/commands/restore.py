@@ -106,8 +106,8 @@ class _Backup:
                 yield from self._find(str(path), is_named=True)
 
     def _find(self, path: str, *, is_named: bool) -> Iterator[KnownFile]:
-        """Yield the files with this content. Reads only what has the size of one that is missing,
-        and what the operator has named."""
+        """Yield the files with this content that are not stored; if the operator has named it,
+        also those that are. Of the others, reads only those of the size of a missing one."""
         self.counts[_FILES] += 1
         inner = path.lstrip("/")
         try:
@@ -119,7 +119,7 @@ class _Backup:
         except (FileNotFoundError, StorageUnavailable) as error:
             self._fail_to_read(path, error)
             return
-        names = self._inventory.names_of(sha256, size)
+        names = self._inventory.names_of(sha256, size, stored=is_named)
         if not names:
             self.counts[_NOT_NEEDED] += 1
             if is_named:
