@@ -31,11 +31,11 @@ def includeme(config: Any) -> None:
     from kinto_attachment.attachments.site import SiteMark
     from kinto_attachment.errors import reasons
     from kinto_attachment.http.body import keep_freed_memory
-    from kinto_attachment.metrics import REFUSALS, Metrics
+    from kinto_attachment.metrics import REFUSALS, STORAGE_SECONDS, Metrics
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage.files import open_files
     from kinto_attachment.storage.names import PRIVATE_PREFIX
-    from kinto_attachment.storage.observed import observe
+    from kinto_attachment.storage.observed import OPERATIONS, observe
     from kinto_attachment.tus.views import capability
     from kinto_attachment.views.heartbeat import heartbeat
 
@@ -78,6 +78,7 @@ def includeme(config: Any) -> None:
         metrics.connect(registry.queryUtility(IMetricsService))
         if metrics.is_enabled:
             metrics.start(REFUSALS, reasons())
+            metrics.start(STORAGE_SECONDS, OPERATIONS)
             observe(files, metrics)
 
     config.add_subscriber(connect_metrics, ApplicationCreated)

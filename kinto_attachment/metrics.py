@@ -94,10 +94,17 @@ class Metrics:
         return self._service is not None
 
     def start(self, metric: Metric, values: Iterable[str]) -> None:
-        """Report a counter as 0, for these values of its label: else the first event is no
-        increase. https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics"""
+        """Report that nothing has happened yet, for these values of the label: else the first
+        event is no increase.
+        https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics
+
+        Kinto also makes a metric when it is first used, and may fail where two threads do that.
+        """
         for value in values if metric.label else (None,):
-            self.count(metric, 0, value)
+            if metric.kind == "seconds":
+                self._report(metric, "timer", metric.key, None, [(metric.label, value)])
+            else:
+                self.count(metric, 0, value)
 
     def count(self, metric: Metric, number: int = 1, value: str | None = None) -> None:
         """Add ``number`` to a counter; ``value`` is that of its label."""

@@ -77,8 +77,8 @@ def write(
 ) -> None:
     """Replace the file at once.
 
-    ``counts`` are those of the report, ``None`` if the command could not do its work; ``started``
-    is in seconds since 1970. Raises ``OSError``.
+    ``counts`` are those of the report, ``None`` if the command could not do its work or only
+    lists; ``started`` is in seconds since 1970. Raises ``OSError``.
     """
     ended = time.time()
     run = {LAST_RUN: ended, DURATION: ended - started, STATUS: status}

@@ -304,6 +304,7 @@ def test_counters_begin_at_zero(record):
     assert set(found) >= {f"refusals_total{{reason={reason}}}" for reason in reasons()}
     assert "uploads_ended_total{outcome=failed}" in found
     assert "received_bytes_total" in found
+    assert "storage_seconds_count{operation=checkpoint}" in found
 
 
 def test_a_refusal_outside_of_requests_is_counted_nowhere():
