@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # Kinto empties the folder at its start: that of the servers' metrics.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     started = time.time()
     status, counts = _run(options)
     if getattr(options, "metrics", None) is not None:

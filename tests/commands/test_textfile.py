@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -76,3 +77,11 @@ def test_a_file_that_cannot_be_written_is_told(attached, command, tmp_path):
     assert result.status == 2
     assert "No such file or directory" in result.errors
     assert "files to delete" in result.output
+
+
+def test_the_metrics_of_running_servers_are_left_alone(attached, command, tmp_path, monkeypatch):
+    """Kinto's plugin empties their folder at each start."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    assert command("gc").status == 0
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
