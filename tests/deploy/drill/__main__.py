@@ -160,12 +160,12 @@ class Drill:
         """A node that is restarted with it does not come back, and says why; the other goes on."""
         ini = "/etc/kinto/kinto.ini"
         machine = self._machine
-        machine.type(f"sed -i.good 's|^kinto.attachment.extensions = .*|&+nonsense|' {ini}")
+        machine.type(f"sed -i.good 's|^kinto.attachment.max_size_bytes = .*|&much|' {ini}")
         done = machine.type("systemctl restart kinto@8001 && echo came || echo failed")
         if done.strip() != "failed":
             self.failures.append("A node starts with a wrong setting.")
         journal = machine.type("journalctl --no-pager -u kinto@8001 -n 50")
-        if "kinto.attachment.extensions" not in journal:
+        if "kinto.attachment.max_size_bytes" not in journal:
             self.failures.append("The journal does not name the wrong setting.")
         machine.type(f"mv {ini}.good {ini} && systemctl restart kinto@8001")
 
@@ -206,7 +206,7 @@ class Drill:
 
 def say(what: str, figure: str) -> None:
     """Print a line of the report."""
-    print(f"{what:44}{figure}", flush=True)
+    print(f"{what:46} {figure}", flush=True)
 
 
 def main() -> int:

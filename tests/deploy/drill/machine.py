@@ -80,7 +80,10 @@ class Machine:
         options += [f"--directory={self.root}", f"--bind={self._disk}:/var/lib/kinto"]
         options += [f"--network-namespace-path=/run/netns/{NAMESPACE}"]
         process = subprocess.Popen(
-            ["systemd-nspawn", *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            ["systemd-nspawn", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self._leader = self._find_leader(process)
         while True:
