@@ -65,7 +65,9 @@ def test_compose_has_what_it_is_asked_for(asked):
     root, lines = asked
     words = {word for line in lines if line.startswith("docker") for word in line.split()}
 
-    assert words & set(SERVICES) == {"migrate", "gc", "check", "kinto-8001", "kinto-8002"}
+    assert words & set(SERVICES) == {
+        *("postgresql", "migrate", "kinto-8001", "kinto-8002", "gc", "check")
+    }
     # Who may read the secret of the store is who needs it.
     user = dict(stages(CONTAINER / "Dockerfile")["seaweedfs"])["USER"].partition(":")[0]
     assert f"chown --recursive {user} etc/seaweedfs" in lines
