@@ -20,7 +20,7 @@ from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.attach import Body as RecordBody
-from kinto_attachment.attachments.attach import RecordAttachment, commit_record
+from kinto_attachment.attachments.attach import RecordAttachment, commit_record, find_room
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
@@ -30,7 +30,6 @@ from kinto_attachment.database.commit import OutcomeUnknown
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.database.transactions import (
     OwnTransaction,
-    release,
     suspended,
 )
 from kinto_attachment.errors import (
@@ -93,7 +92,11 @@ class ResumableUploads:
         self._policy.check_size(creation.length)
         file = self._policy.accept(creation.part, creation.length)
         self._validate_record(file, creation)
-        release(self._request)
+        size = creation.length
+        if size is None:
+            size = (content and content.length) or 0
+        with suspended(self._request) as own_transaction:
+            self._find_room(own_transaction, size)
         upload = ResumableUpload(
             id=str(uuid4()),
             record=self._record_uri,
@@ -142,6 +145,9 @@ class ResumableUploads:
             with self._termination.while_receiving(own_transaction, lease):
                 if lease.upload.length is not None:
                     length = lease.upload.length
+                self._find_room(
+                    own_transaction, offset + (content.length or 0) if length is None else length
+                )
                 if lease.upload.name is not None:
                     # Only the record is missing: the client sends the last byte again.
                     for _ in content.chunks(self._room(length, offset)):
@@ -210,6 +216,10 @@ class ResumableUploads:
         self._policy.check_size(length)
         # An upload of no bytes would look done before the record is written.
         return replace(upload, length=length or None)
+
+    def _find_room(self, own_transaction: OwnTransaction, size: int) -> None:
+        """Raise ``QuotaExceeded`` if a file of at least ``size`` bytes does not fit now."""
+        find_room(self._request, self._settings, self._files, own_transaction, size)
 
     def _room(self, length: int | None, offset: int) -> int | None:
         """How many bytes may follow ``offset``; ``None`` without a limit."""
