@@ -22,7 +22,7 @@ from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.attachments.references import References
 from kinto_attachment.database.commit import OutcomeUnknown, commit
 from kinto_attachment.database.objects import is_transactional
-from kinto_attachment.database.transactions import OwnTransaction, is_in_batch
+from kinto_attachment.database.transactions import OwnTransaction
 from kinto_attachment.errors import InvalidParameter, UnknownRecord
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.http.preconditions import Preconditions
@@ -132,10 +132,10 @@ def find_room(
 ) -> Room | None:
     """Return how many bytes a file for the record may have now; ``None`` without a quota.
 
-    ``size`` is what is known of it in advance. Whether it fits is decided when it is attached: in
-    a batch, that is soon enough. Raises ``QuotaExceeded`` if it does not fit now.
+    ``size`` is what is known of it in advance. Whether it fits is decided when it is attached.
+    Raises ``QuotaExceeded`` if it does not fit now.
     """
-    if not settings.has_quota(request.matchdict) or is_in_batch(request):
+    if not settings.has_quota(request.matchdict):
         return None
     with own_transaction():
         room = RecordAttachment(request, settings, files).room(size)

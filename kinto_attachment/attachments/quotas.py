@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kinto.core.utils import msec_time
@@ -64,6 +64,10 @@ class Room:
         if size > self.bytes:
             raise self.refusal
 
+    def after(self, offset: int) -> Room:
+        """Return what is left of it for the rest of a file."""
+        return replace(self, bytes=self.bytes - offset)
+
 
 class Quotas:
     """The quotas of the settings, by URI, and the counts."""
@@ -105,8 +109,7 @@ class Quotas:
     def check(self, changes: Changes) -> None:
         """Count all files, before a write that cannot be rolled back. Raises ``QuotaExceeded``."""
         for uri, change in changes.items():
-            if change.limited:
-                self._room(uri, self._count(uri), change).check(0)
+            self._room(uri, self._count(uri), change).check(0)
 
     def room(self, changes: Changes, size: int) -> Room:
         """Return how many bytes a file may have that ``changes`` add without its size, of which
@@ -116,12 +119,10 @@ class Quotas:
         """
         rooms = []
         for uri in _in_order(changes):
-            change = changes[uri]
-            if change.limited:
-                room = self._room(uri, self._counted(uri, _HOUR), change)
-                if room.bytes < size:
-                    room = self._room(uri, self._counted(uri, _MINUTE), change)
-                rooms.append(room)
+            room = self._room(uri, self._counted(uri, _HOUR), changes[uri])
+            if room.bytes < size:
+                room = self._room(uri, self._counted(uri, _MINUTE), changes[uri])
+            rooms.append(room)
         return min(rooms, key=lambda room: room.bytes)
 
     def settle(self, changes: Changes, *, enforce: bool) -> None:

@@ -16,7 +16,9 @@ from kinto_attachment.database.scan import current_rows, is_postgresql, stream
 _MAX_DIGITS = 15
 """Rows of migrated files have what a client wrote; no storage takes a file of 1 PB."""
 
-_SIZE = f"CASE WHEN data->>'size' ~ '^[0-9]{{1,{_MAX_DIGITS}}}$' THEN (data->>'size')::BIGINT END"
+_SIZE = f"""
+CASE WHEN data->>'size' ~ '^[0-9]{{1,{_MAX_DIGITS}}}$' THEN CAST(data->>'size' AS BIGINT) END
+"""
 _FILES = f"""
   FROM objects
  WHERE resource_name = :resource_name AND NOT deleted AND starts_with(parent_id, '{PARENT}/')
@@ -31,19 +33,18 @@ _COUNT_EACH = f"""
 SELECT uri, CAST(COALESCE(sum(size), 0) AS BIGINT) AS bytes, count(*) AS files
   FROM (SELECT {_SIZE} AS size, data->'holders' AS holders {_FILES}) AS file
        CROSS JOIN LATERAL (
-           SELECT DISTINCT array_to_string(parts[:length], '/') AS uri
+           SELECT DISTINCT array_to_string(parts[1\\:length], '/') AS uri
              FROM jsonb_array_elements_text(holders) AS holder
                   CROSS JOIN string_to_array(holder, '/') AS parts
                   CROSS JOIN unnest(ARRAY[1, 3, 5]) AS length
        ) AS counted
  GROUP BY uri ORDER BY uri COLLATE "C"
 """  # noqa: S608 - of constants
-_COUNT_KEPT = f"""
-SELECT CAST(COALESCE(sum({_SIZE}), 0) AS BIGINT) AS bytes, count(*) AS files {_FILES}
-   AND data ? 'kept'
-"""  # noqa: S608 - of constants
-_COUNT_UNKNOWN = f"""
-SELECT count(*) {_FILES} AND data->'holders' <> '[]' AND {_SIZE} IS NULL
+_COUNT_OTHERS = f"""
+SELECT CAST(COALESCE(sum({_SIZE}) FILTER (WHERE data ? 'kept'), 0) AS BIGINT) AS kept_bytes,
+       count(*) FILTER (WHERE data ? 'kept') AS kept_files,
+       count(*) FILTER (WHERE data->'holders' <> '[]' AND {_SIZE} IS NULL) AS unknown
+       {_FILES}
 """  # noqa: S608 - of constants
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 
@@ -97,13 +98,9 @@ def count_each(connection: Any, resource_name: str) -> Iterator[tuple[str, Usage
         yield row.uri, Usage(row.bytes, row.files)
 
 
-def count_kept(connection: Any, resource_name: str) -> Usage:
-    """Count the files that are kept, though no record references them."""
+def count_others(connection: Any, resource_name: str) -> tuple[Usage, int]:
+    """Count the files that are kept, though no record references them; and those that records
+    reference, but whose size is not known: it counts as 0."""
     parameters = {"resource_name": resource_name}
-    return Usage(*connection.execute(statement(_COUNT_KEPT), parameters).one())
-
-
-def count_unknown(connection: Any, resource_name: str) -> int:
-    """Count the files that records reference, and whose size is not known: it counts as 0."""
-    parameters = {"resource_name": resource_name}
-    return int(connection.execute(statement(_COUNT_UNKNOWN), parameters).scalar())
+    row = connection.execute(statement(_COUNT_OTHERS), parameters).one()
+    return Usage(row.kept_bytes, row.kept_files), row.unknown
