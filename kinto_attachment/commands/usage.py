@@ -35,12 +35,11 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
             else:
                 _tell(report, uri, usage, quotas.get(uri, _NO_QUOTA))
         kept, unknown = count_others(connection, FILES)
-    quota = quotas.get(_SITE, _NO_QUOTA)
-    limits = {"quota of files": quota.files, "quota of bytes": quota.bytes}
+    limits = quotas.get(_SITE, _NO_QUOTA).limits
     counts = {
         "files": total.files,
         "bytes": total.bytes,
-        **{title: limit for title, limit in limits.items() if limit},
+        **{f"quota of {name}": limit for name, limit in limits.items()},
         "files kept": kept.files,
         "bytes kept": kept.bytes,
         "files of unknown size": unknown,
@@ -50,13 +49,12 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
 
 
 def _tell(report: Report, uri: str, usage: Usage, quota: Quota) -> None:
-    limits = {"quota_files": quota.files, "quota_bytes": quota.bytes}
     report.finding(
         f"{uri}: {_of(usage.files, quota.files)} files, {_of(usage.bytes, quota.bytes)} bytes",
         uri=uri,
         files=usage.files,
         bytes=usage.bytes,
-        **{name: limit for name, limit in limits.items() if limit},
+        **{f"quota_{name}": limit for name, limit in quota.limits.items()},
     )
 
 

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,11 @@ class Quota:
 
     bytes: int
     files: int
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Those that there are, as ``bytes`` and ``files``."""
+        return {name: limit for name, limit in asdict(self).items() if limit}
 
 
 @dataclass(frozen=True)
