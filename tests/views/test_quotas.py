@@ -29,7 +29,7 @@ def make_limited(make_record):
     def make(**quotas):
         attachment = {name.replace("__", "."): str(value) for name, value in quotas.items()}
         record = make_record(attachment=attachment)
-        record.app.put_json(D, {})
+        record.app.put_json(f"{record.path.partition('/collections/')[0]}/collections/d", {})
         records.append(record)
         return record
 
@@ -58,6 +58,7 @@ def is_refused(answer, limit, where="this server"):
     )
 
 
+@pytest.mark.parametrize("bucket", ["b", "default"])
 def test_bytes_of_the_site(make_limited):
     record = make_limited(quota_bytes=10)
     record.attach(b"0123456")
@@ -363,3 +364,24 @@ def test_a_copy_that_no_event_tells_of_keeps_a_file_in_spite_of_the_quota(make_l
     is_refused(
         record.other("s", "d").attach(b"0", status=507), "5 bytes", "/buckets/b/collections/d"
     )
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_uploads_to_one_collection_do_not_wait_for_those_to_another(make_limited, kinto_database):
+    record = make_limited(resources__b__c__quota_files=9, resources__b__d__quota_files=9)
+    record.attach()
+    other = record.other("r", "d")
+    other.attach()
+    kinto_database.execute("BEGIN")
+    kinto_database.execute(
+        "SELECT FROM objects WHERE resource_name = %s AND data->>'uri' LIKE %s FOR UPDATE",
+        COUNTS,
+        "%/c",
+    )
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(other.attach, b"another size")
+        try:
+            assert answer.result(timeout=30).status_code == 200
+        finally:
+            kinto_database.execute("ROLLBACK")
