@@ -72,7 +72,8 @@ SELECT parent_id || '/records/' || id AS uri,
     "ANALYZE attachment_links",
     "ANALYZE attachment_names",
     "ANALYZE attachment_records",
-    # Leaves out records that have a holding already, and files that are marked gone.
+    # Leaves out records whose holding is current, and files that are marked gone. A holding is not
+    # if an earlier version, after a way back, has replaced the file: the location is another one.
     f"""
 CREATE TEMPORARY TABLE attachment_holders ON COMMIT DROP AS
 SELECT DISTINCT ON (uri) uri, names.name, location, metadata, link.name IS NOT NULL AS linked
@@ -81,7 +82,9 @@ SELECT DISTINCT ON (uri) uri, names.name, location, metadata, link.name IS NOT N
        JOIN attachment_names AS names ON names.name = substr(location, char_length(base) + 1)
        LEFT JOIN attachment_links AS link ON link.record_uri = uri AND link.name = names.name
  WHERE {_IS_UNDER_BASE}
-   AND NOT EXISTS (SELECT FROM objects WHERE {_row_of(HOLDINGS, "uri")})
+   AND NOT EXISTS (SELECT FROM objects
+                    WHERE {_row_of(HOLDINGS, "uri")}
+                      AND COALESCE(data->>'location' = location, TRUE))
    AND NOT EXISTS (SELECT FROM objects WHERE {_row_of(FILES, "names.name")} AND data ? 'gone')
  ORDER BY uri, char_length(base) DESC
     """,
@@ -220,6 +223,8 @@ SELECT '{ROW}', {_parent("uri")}, '{HOLDINGS}',
        FALSE
   FROM attachment_holders JOIN attachment_files AS file USING (name)
  ORDER BY 2
+ON CONFLICT (id, parent_id, resource_name) DO UPDATE
+   SET data = EXCLUDED.data, last_modified = EXCLUDED.last_modified
     """,
     f"""
 INSERT INTO objects (id, parent_id, resource_name, data, deleted)
