@@ -59,7 +59,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     started = datetime.now(timezone.utc)
     excluded = Patterns(options.exclude)
     with site.inventory(excluded, Scope(options.prefix)) as inventory:
-        counts = {**inventory.counts(), **excluded.counts()}
+        counts = {**inventory.counts(started - options.older_than), **excluded.counts()}
         tell_of_folders(report, inventory)
         tell_of_unknown_bases(report, inventory, site.settings)
         counts["files missing"] = _add(report, _missing(site, inventory))
