@@ -1,6 +1,7 @@
 """The ``kinto-attachment`` command: checks and cleans up all records, rows and files of a server.
 
-It loads the application of an ini file as ``kinto migrate`` does, and may run beside servers.
+It loads the application of an ini file as ``kinto migrate`` does (but for ``preflight``), and may
+run beside servers.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kinto.core.storage.exceptions import BackendError
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import bootstrap
 
-from kinto_attachment.commands import check, copy, gc, publish, rebase, withdraw
+from kinto_attachment.commands import check, copy, gc, preflight, publish, rebase, withdraw
 from kinto_attachment.commands.report import PrintableFormatter, Report, printable
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.storage import StorageUnavailable
@@ -33,14 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
-        with bootstrap(options.ini, options={"command": "kinto-attachment"}) as environment:
-            site = Site(environment["registry"])
+        with options.open_site(options.ini) as site:
             report = Report(options.command, as_json=options.json)
             ok: bool = options.run(site, options, report)
     except (BackendError, ConfigurationError, OSError, Refused, StorageUnavailable) as error:
         print(printable(f"kinto-attachment: {error}"), file=sys.stderr)
         return 2
     return 0 if ok else 1
+
+
+@contextmanager
+def _open_site(ini: str) -> Iterator[Site]:
+    """Load the application of an ini file. Raises what it raises at the start, and ``Refused``."""
+    with bootstrap(ini, options={"command": "kinto-attachment"}) as environment:
+        yield Site(environment["registry"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="settings of the Kinto server (default: $KINTO_INI, or config/kinto.ini)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (check, copy, gc, publish, rebase, withdraw):
+    for module in (check, copy, gc, preflight, publish, rebase, withdraw):
         _add_command(commands, module)
     return parser
 
@@ -73,4 +81,5 @@ def _add_command(commands: Any, module: Any) -> None:
     )
     command.add_argument("--json", action="store_true", help="answer in JSON")
     module.add_options(command)
-    command.set_defaults(run=module.run)
+    # One command works where the application does not start.
+    command.set_defaults(run=module.run, open_site=getattr(module, "open_site", _open_site))

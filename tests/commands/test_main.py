@@ -24,7 +24,7 @@ def help_of(*arguments, capsys):
 def test_help_names_the_commands(capsys):
     text = help_of(capsys=capsys)
 
-    for command in ("check", "copy", "gc", "publish", "rebase", "withdraw", "--ini"):
+    for command in ("check", "copy", "gc", "preflight", "publish", "rebase", "withdraw", "--ini"):
         assert command in text
 
 
@@ -34,6 +34,7 @@ def test_help_names_the_commands(capsys):
         ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json"]),
         ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
+        ("preflight", ["--json"]),
         ("publish", ["BUCKET", "COLLECTION", "--write", "--json"]),
         ("rebase", ["--from", "--to", "--write", "--json"]),
         ("withdraw", ["BUCKET", "COLLECTION", "--write", "--json"]),

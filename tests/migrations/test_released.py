@@ -203,9 +203,9 @@ def run(
 ) -> Callable[..., Result]:
     """``run("gc", "--delete")`` runs a command; the server may be another's by then."""
     ini_file = tmp_path / "kinto.ini"
-    ini_file.write_text(ini(switched.settings, port=0))
 
     def run(*arguments: str) -> Result:
+        ini_file.write_text(ini(switched.settings, port=0))
         transaction.abort()
         capfd.readouterr()
         status = main(["--ini", str(ini_file), *arguments])
@@ -239,6 +239,21 @@ def test_the_log_says_what_to_run_until_it_has_run(switched, caplog, make_app):
     make_app(**switched.settings)
     assert switched.waiting == 0
     assert "earlier version" not in caplog.text
+
+
+def test_preflight_says_it_before_this_version_starts_and_writes_nothing(switched, run):
+    switched.settings["kinto.attachment.max_size"] = "1000"
+    before = switched.rows()
+
+    result = run("preflight", "--json")
+
+    assert result.status == 1
+    assert [finding["kind"] for finding in result.findings[:2]] == ["refused", "decide"]
+    assert result.counts["uploads to take over"] == 5
+    assert result.counts["files without a record"] == 2
+    assert result.counts["records that reference these files"] == 5
+    assert switched.rows() == before
+    assert switched.waiting == 5
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(switched, caplog):
