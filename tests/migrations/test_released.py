@@ -17,7 +17,7 @@ from kinto_attachment.commands import main
 from kinto_attachment.commands.inventory_sql import STATES
 from kinto_attachment.migrations import pending_links
 from tests.commands.conftest import Result, started, started_once
-from tests.conftest import KintoApp, KintoDatabase, Settings
+from tests.conftest import KintoApp, KintoDatabase, Settings, _app, _forget_clients
 from tests.support.forms import CONTENT_TYPE, file_part, form
 from tests.support.inventory import Folder
 from tests.support.servers.kinto import LiveKinto, ini, kinto_migrate
@@ -122,7 +122,8 @@ def released_files(
     with LiveKinto(settings, python=released) as kinto:
         publish_and_leave(Publisher(kinto.url))
     # Kinto's own tables, as somebody has them who came to this Kinto without the plugin.
-    kinto_migrate({**settings, "kinto.includes": ""})
+    migrate({"registry": _app({**settings, "kinto.includes": ""}).registry})
+    _forget_clients()
     return files
 
 
