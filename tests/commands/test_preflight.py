@@ -150,6 +150,14 @@ def test_base_urls_are_bounded(command, link, show):
     assert [finding["more"] for finding in told(result, "records")] == [2]
 
 
+def test_an_ini_file_without_settings_of_the_plugin(command):
+    result = command("preflight", attachment=dict.fromkeys(("base_path", "base_url")))
+
+    assert result.status == 1
+    assert "stops the server: kinto_attachment does not know where to store" in result.output
+    assert "stays as it is" not in result.output
+
+
 def test_settings_are_bounded(command):
     many = {f"resources.b.c{number}.randomize": "true" for number in range(40)}
 
