@@ -8,8 +8,11 @@ from kinto.core.initialization import load_default_settings
 from pyramid.config import Configurator
 from pyramid.paster import get_appsettings
 
+from kinto_attachment.database.scan import errors
+
 _DEFAULTS = {
     "storage_backend": "kinto.core.storage.memory",
+    "storage_url": "",
     "storage_max_fetch_size": 10_000,
     "transaction_per_request": True,
 }
@@ -28,7 +31,7 @@ def read_ini(ini: str) -> Any:
 
 
 def open_kinto_storage(config: Any) -> Any:
-    """Return Kinto's storage backend. Raises ``ImportError``, and ``KeyError`` for a setting that
-    it needs."""
+    """Return Kinto's storage backend. Raises ``ImportError``, and Kinto's ``BackendError``."""
     backend = config.maybe_dotted(config.get_settings()["storage_backend"])
-    return backend.load_from_config(config)
+    with errors():
+        return backend.load_from_config(config)

@@ -225,6 +225,8 @@ def test_a_library_that_is_not_installed(command, monkeypatch):
     [
         ({"kinto.storage_backend": "nowhere"}, "nowhere"),
         ({"kinto.storage_max_fetch_size": "many"}, "many"),
+        ({"kinto.storage_url": "nonsense"}, "the database cannot be read: "),
+        ({"kinto.storage_url": None}, "the database cannot be read: "),
     ],
     ids=str,
 )
