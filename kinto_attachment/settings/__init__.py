@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
 from pyramid.settings import aslist
 
+from kinto_attachment.settings.placeholders import refuse_placeholders
 from kinto_attachment.settings.schema import SCHEMA, Setting
 from kinto_attachment.settings.storage import private_options, storage_options
 from kinto_attachment.settings.template import Template
@@ -112,6 +114,8 @@ class Settings:
             has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", "")),
         )
         has_private = any(each.private for each in (defaults, *overrides.values()))
+        # After what is wrong with one setting, all of which ``former`` looks for.
+        refuse_placeholders(settings, os.environ)
         return cls(
             base_url=values["base_url"],
             extra_base_url=values["extra.base_url"] or values["base_url"],

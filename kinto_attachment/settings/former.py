@@ -6,6 +6,7 @@ Earlier versions accepted every key below ``kinto.attachment.``, and ignored the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from pyramid.exceptions import ConfigurationError
 from pyramid_storage.extensions import resolve_extensions
 
 from kinto_attachment.settings import InvalidSetting, Settings, given_settings, parsers
+from kinto_attachment.settings.placeholders import refuse_placeholders
 
 _ADVICE = {
     "gzipped": "Versions up to 6.4 compressed files where it was true. Leave it out: files are"
@@ -67,7 +69,7 @@ class FormerSettings:
 def read(settings: Mapping[str, Any]) -> FormerSettings:
     """Read Kinto's settings, however wrong those of the plugin are."""
     remaining = dict(settings)
-    refusals: list[str] = []
+    refusals = [*_placeholders(settings)]
     dropped: set[str] = set()
     given: dict[str, str] | None = None
     result = None
@@ -83,7 +85,8 @@ def read(settings: Mapping[str, Any]) -> FormerSettings:
             if given is not None:
                 break
             # That a setting is missing may only follow from leaving it out here.
-            if not any(key.startswith(_OF_STORAGE) for key in dropped):
+            follows = any(key.startswith(_OF_STORAGE) for key in dropped)
+            if not follows and str(error) not in refusals:
                 refusals.append(str(error))
             # What else is wrong is told with any storage.
             given = dict(given_settings(remaining))
@@ -100,6 +103,13 @@ def read(settings: Mapping[str, Any]) -> FormerSettings:
         unchanged=[name for name in given if name not in changed],
         base_urls=_base_urls(given),
     )
+
+
+def _placeholders(settings: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        refuse_placeholders(settings, os.environ)
+    except ConfigurationError as error:
+        yield str(error)
 
 
 def _changes(settings: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[Change]:

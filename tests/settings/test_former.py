@@ -72,6 +72,15 @@ def test_all_that_stops_the_server_is_told_at_once():
     ]
 
 
+@pytest.mark.parametrize("others", [{}, {"max_size": "1"}, {"aws__bucket_name": "b"}], ids=str)
+def test_a_placeholder_stops_the_server_as_well(others):
+    result = read({"userid_hmac_secret": "change-me"}.items(), **others)
+
+    assert result.settings is None
+    assert "kinto.userid_hmac_secret has a placeholder" in result.refusals[0]
+    assert len(result.refusals) == 1 + len(others)
+
+
 def test_what_only_follows_from_something_wrong_is_not_told():
     result = read(base_path='"quoted', aws__region="x")
 
