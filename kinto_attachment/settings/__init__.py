@@ -40,6 +40,14 @@ _KINDS = ("buckets", "collections")
 _OF_FILES = tuple(name for name in _BY_COLLECTION if name not in _QUOTAS)
 
 
+class InvalidSetting(ConfigurationError):
+    """One setting, ``key`` as Kinto has it, cannot be right, whatever the others are."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 @dataclass(frozen=True)
 class CollectionSettings:
     """The settings for the files of one collection."""
@@ -106,8 +114,7 @@ class Settings:
     @classmethod
     def from_kinto(cls, settings: Mapping[str, Any]) -> Settings:
         """Read Kinto's settings. Raises ``ConfigurationError``."""
-        refuse_placeholders(settings, os.environ)
-        given = dict(_attachment_settings(settings))
+        given = dict(given_settings(settings))
         resources = {key: given.pop(key) for key in list(given) if key.startswith("resources.")}
         for name in given:
             if name not in _BY_NAME:
@@ -126,6 +133,8 @@ class Settings:
         )
         overrides = _overrides(own, defaults)
         has_private = any(each.private for each in (defaults, *overrides.values()))
+        # After what is wrong with one setting, all of which ``former`` looks for.
+        refuse_placeholders(settings, os.environ)
         return cls(
             base_url=values["base_url"],
             extra_base_url=values["extra.base_url"] or values["base_url"],
@@ -201,8 +210,8 @@ class Settings:
             yield location
 
 
-def _attachment_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the plugin's keys and their values as text.
+def given_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the plugin's keys, without their prefix, and their values as text.
 
     Kinto parses a value that looks like JSON: ``aws.bucket = 2024`` arrives as a number, and
     ``aws.bucket = "2024"`` as a text without quotes. It keeps what was written under the key with
@@ -229,14 +238,16 @@ def _parsed(key: str, setting: Setting, value: str | None) -> Any:
     try:
         return setting.parse(value)
     except ValueError as error:
-        raise ConfigurationError(f"kinto.{_PREFIX}{key} {error}, not {value!r}.") from None
+        message = f"kinto.{_PREFIX}{key} {error}, not {value!r}."
+        raise InvalidSetting(f"{_PREFIX}{key}", message) from None
 
 
 def _unknown(name: str, known: Any, prefix: str = "") -> ConfigurationError:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-    return ConfigurationError(
+    return InvalidSetting(
+        f"{_PREFIX}{prefix}{name}",
         f"kinto.{_PREFIX}{prefix}{name} is not a setting. "
-        f"Did you mean kinto.{_PREFIX}{prefix}{nearest}?"
+        f"Did you mean kinto.{_PREFIX}{prefix}{nearest}?",
     )
 
 
@@ -251,12 +262,14 @@ def _legacy_keep_old_files(
     try:
         value = setting.parse(text if isinstance(text, str) else json.dumps(text))
     except ValueError as error:
-        raise ConfigurationError(f"kinto.keep_old_files {error}, not {text!r}.") from None
+        message = f"kinto.keep_old_files {error}, not {text!r}."
+        raise InvalidSetting("keep_old_files", message) from None
     current = given.get("keep_old_files")
     if current is not None and _parsed("keep_old_files", setting, current) != value:
-        raise ConfigurationError(
+        raise InvalidSetting(
+            "keep_old_files",
             "kinto.keep_old_files and kinto.attachment.keep_old_files contradict each other. "
-            "Leave the first one out."
+            "Leave the first one out.",
         )
     return {"keep_old_files": value}
 
@@ -311,20 +324,22 @@ def _by_ids(given: Mapping[str, str], *, has_alias: bool) -> _ByIds:
     for key, value in given.items():
         *ids, name = key.split(".")[1:]
         if len(ids) not in (1, 2) or not all(_ID.fullmatch(part) for part in ids):
-            raise ConfigurationError(
+            raise InvalidSetting(
+                f"{_PREFIX}{key}",
                 f"kinto.{_PREFIX}{key} is malformed: it should be resources.(bucket).(setting) or "
                 "resources.(bucket).(collection).(setting), with ids that have no dots, as in "
                 f"kinto.{_PREFIX}resources.{'.'.join(_nearest_ids(ids))}."
-                f"{difflib.get_close_matches(name, _BY_COLLECTION, n=1, cutoff=0)[0]}."
+                f"{difflib.get_close_matches(name, _BY_COLLECTION, n=1, cutoff=0)[0]}.",
             )
         if name not in _BY_COLLECTION:
             raise _unknown(name, _BY_COLLECTION, f"resources.{'.'.join(ids)}.")
         if has_alias and ids[0] == "default":
             # The same bucket is written under its own id as well, by its user and by others.
-            raise ConfigurationError(
+            raise InvalidSetting(
+                f"{_PREFIX}{key}",
                 f"kinto.{_PREFIX}{key} would apply to no bucket: with {DEFAULT_BUCKET_PLUGIN}, "
                 "default stands for a bucket of each user, which has an id of its own. Set "
-                f"kinto.{_PREFIX}{name}, and other values for buckets with an id."
+                f"kinto.{_PREFIX}{name}, and other values for buckets with an id.",
             )
         values.setdefault(tuple(ids), {})[name] = _parsed(key, _BY_NAME[name], value)
     return values

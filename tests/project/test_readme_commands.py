@@ -226,19 +226,21 @@ def test_a_folder_is_uploaded_and_downloaded(server, folder):
 def test_operators_look_after_the_files(make_record, files, kinto_settings, tmp_path, monkeypatch):
     record = make_record(attachment={"base_url": OLD})
     record.attach(b"content")
-    of_attachment = {"base_url": NEW, "former_base_urls": OLD}
+    of_attachment = {"base_url": NEW, "former_base_urls": OLD, "extensions": "default"}
     settings = {f"kinto.attachment.{name}": value for name, value in of_attachment.items()}
     (tmp_path / "kinto.ini").write_text(ini({**kinto_settings, **settings}, 8888))
     (tmp_path / "other.ini").write_text(
         ini({**kinto_settings, "kinto.attachment.base_path": str(tmp_path / "other")}, 8888)
     )
-    (migrations,) = texts("Coming from an earlier version")
+    (upgrade,) = texts("Coming from an earlier version")
+    preflight, *migrations = upgrade.splitlines()
 
-    for command in migrations.splitlines():
+    for command in migrations:
         run(command, tmp_path)
     monkeypatch.chdir(tmp_path)
     # In this process, which is faster: test_docs.py types such ones.
-    statuses = [main(shlex.split(command)[1:]) for command in texts("Look after the files")]
+    commands = (preflight, *texts("Look after the files"))
+    statuses = [main(shlex.split(command)[1:]) for command in commands]
 
     assert statuses == [0, 0, 0, 0, 0]
     assert len([*(tmp_path / "other").iterdir()]) == 2  # with the marker
