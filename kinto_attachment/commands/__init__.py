@@ -30,6 +30,7 @@ from kinto_attachment.commands import (
     rebase,
     restore,
     textfile,
+    usage,
     withdraw,
 )
 from kinto_attachment.commands.report import PrintableFormatter, Report, printable
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         help="settings of the Kinto server (default: $KINTO_INI, or config/kinto.ini)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (check, copy, detach, gc, preflight, publish, rebase, restore, withdraw):
+    for module in (check, copy, detach, gc, preflight, publish, rebase, restore, usage, withdraw):
         _add_command(commands, module)
     return parser
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,11 @@ _PREFIX = "attachment."
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 _BY_NAME = {setting.name: setting for setting in SCHEMA}
 _BY_COLLECTION = tuple(setting.name for setting in SCHEMA if setting.by_collection)
+# Of all that is in the site, a bucket or a collection: unlike with other settings, the one of a
+# collection does not replace that of its bucket.
+_QUOTAS = ("quota_bytes", "quota_files")
+_KINDS = ("buckets", "collections")
+_OF_FILES = tuple(name for name in _BY_COLLECTION if name not in _QUOTAS)
 
 
 class InvalidSetting(ConfigurationError):
@@ -59,6 +64,19 @@ class CollectionSettings:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """How many bytes and files there may be; 0: no limit."""
+
+    bytes: int
+    files: int
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Those that there are, as ``bytes`` and ``files``."""
+        return {name: limit for name, limit in asdict(self).items() if limit}
+
+
+@dataclass(frozen=True)
 class DownloadSettings:
     """How files are sent to those who may read them.
 
@@ -78,6 +96,7 @@ class Settings:
 
     ``uploads_expire`` counts from the last byte of a resumable upload. ``defaults`` are for
     collections without ``overrides``, whose keys are (bucket,) or (bucket, collection).
+    ``quotas`` are by the URI of their bucket or collection; that of the site is empty.
     """
 
     base_url: str
@@ -90,6 +109,7 @@ class Settings:
     uploads_expire: timedelta
     defaults: CollectionSettings
     overrides: Mapping[tuple[str, ...], CollectionSettings] = field(default_factory=dict)
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
 
     @classmethod
     def from_kinto(cls, settings: Mapping[str, Any]) -> Settings:
@@ -107,12 +127,11 @@ class Settings:
         storage = storage_options(given, values)
         if isinstance(storage, GCloudOptions):
             values |= _gcloud_cache_control(given, values)
-        defaults = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
-        overrides = _overrides(
-            resources,
-            defaults,
-            has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", "")),
+        defaults = CollectionSettings(**{name: values[name] for name in _OF_FILES})
+        own = _by_ids(
+            resources, has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", ""))
         )
+        overrides = _overrides(own, defaults)
         has_private = any(each.private for each in (defaults, *overrides.values()))
         # After what is wrong with one setting, all of which ``former`` looks for.
         refuse_placeholders(settings, os.environ)
@@ -127,6 +146,7 @@ class Settings:
             uploads_expire=values["uploads.expires"],
             defaults=defaults,
             overrides=overrides,
+            quotas=_quotas({(): values, **own}),
         )
 
     @property
@@ -141,6 +161,14 @@ class Settings:
             or self.overrides.get((bucket_id,))
             or self.defaults
         )
+
+    def has_quota(self, ids: Mapping[str, str]) -> bool:
+        """Whether there is one for files of the record with these ids."""
+        if not self.quotas:
+            return False
+        bucket = f"/buckets/{ids['bucket_id']}"
+        uris = ("", bucket, f"{bucket}/collections/{ids['collection_id']}")
+        return any(uri in self.quotas for uri in uris)
 
     def is_random(self, name: str) -> bool:
         """Whether the plugin makes names like that of a stored file, where ``randomize`` is true:
@@ -286,9 +314,12 @@ def _gcloud_cache_control(
     return {"cache_control": value}
 
 
-def _overrides(
-    given: Mapping[str, str], defaults: CollectionSettings, *, has_alias: bool
-) -> dict[tuple[str, ...], CollectionSettings]:
+_ByIds = Mapping[tuple[str, ...], Mapping[str, Any]]
+"""Settings by their names, under () for all, (bucket,) or (bucket, collection)."""
+
+
+def _by_ids(given: Mapping[str, str], *, has_alias: bool) -> _ByIds:
+    """Parse the settings of buckets and collections."""
     values: dict[tuple[str, ...], dict[str, Any]] = {}
     for key, value in given.items():
         *ids, name = key.split(".")[1:]
@@ -311,9 +342,28 @@ def _overrides(
                 f"kinto.{_PREFIX}{name}, and other values for buckets with an id.",
             )
         values.setdefault(tuple(ids), {})[name] = _parsed(key, _BY_NAME[name], value)
+    return values
+
+
+def _overrides(
+    values: _ByIds, defaults: CollectionSettings
+) -> dict[tuple[str, ...], CollectionSettings]:
+    merged = {ids: {**values.get(ids[:1], {}), **own} for ids, own in values.items()}
     return {
-        ids: replace(defaults, **{**values.get(ids[:1], {}), **own}) for ids, own in values.items()
+        ids: replace(defaults, **{name: own[name] for name in _OF_FILES if name in own})
+        for ids, own in merged.items()
     }
+
+
+def _quotas(values: _ByIds) -> dict[str, Quota]:
+    """Return the quotas that limit anything, by the URI of what they limit."""
+    quotas = {
+        "".join(f"/{kind}/{part}" for kind, part in zip(_KINDS, ids, strict=False)): Quota(
+            *(own.get(name, 0) for name in _QUOTAS)
+        )
+        for ids, own in values.items()
+    }
+    return {uri: quota for uri, quota in quotas.items() if quota != Quota(0, 0)}
 
 
 def _nearest_ids(ids: list[str]) -> list[str]:

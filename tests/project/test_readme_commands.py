@@ -64,7 +64,7 @@ def test_every_command_has_a_test():
         "Try it": 1,  # test_serve.py
         "Install": 3,  # the first one: test_packaging.py
         "Coming from an earlier version": 1,
-        "Look after the files": 4,
+        "Look after the files": 5,
         "Resumable uploads": 2,
         "Usage": 4,
         "Scripts": 1,  # test_packaging.py
@@ -242,7 +242,7 @@ def test_operators_look_after_the_files(make_record, files, kinto_settings, tmp_
     commands = (preflight, *texts("Look after the files"))
     statuses = [main(shlex.split(command)[1:]) for command in commands]
 
-    assert statuses == [0, 0, 0, 0, 0]
+    assert statuses == [0] * 6
     assert len([*(tmp_path / "other").iterdir()]) == 2  # with the marker
     assert record.data["attachment"]["location"].startswith(NEW)
 
