@@ -20,7 +20,7 @@ from kinto_attachment.tus.received import Received
 
 # What a killed process loses at most.
 _SAVE_SECONDS = 5
-_SAVE_BYTES = 64 * 1024 * 1024
+_SAVE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)

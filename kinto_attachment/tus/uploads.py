@@ -147,20 +147,20 @@ class ResumableUploads:
         """
         with suspended(self._request) as own_transaction:
             lease, received = self._acquire(own_transaction, upload_id, offset, content, length)
-            with self._keeping(lease, received):
-                with self._termination.while_receiving(own_transaction, lease):
-                    if lease.upload.length is not None:
-                        length = lease.upload.length
-                    if lease.upload.name is not None:
-                        # Only the record is missing: the client sends the last byte again.
-                        for _ in content.chunks(self._room(length, offset)):
-                            pass
-                    elif not self._receive(
-                        own_transaction, lease, offset, content, length, received
-                    ):
-                        return lease.upload
-                    file = self._accepted(lease.upload)
-                    metadata = self._inspect(lease.upload, file, received, lease)
+            with (
+                self._keeping(lease, received),
+                self._termination.while_receiving(own_transaction, lease),
+            ):
+                if lease.upload.length is not None:
+                    length = lease.upload.length
+                if lease.upload.name is not None:
+                    # Only the record is missing: the client sends the last byte again.
+                    for _ in content.chunks(self._room(length, offset)):
+                        pass
+                elif not self._receive(own_transaction, lease, offset, content, length, received):
+                    return lease.upload
+                file = self._accepted(lease.upload)
+                metadata = self._inspect(lease.upload, file, received, lease)
         try:
             return commit_record(
                 self._request,
