@@ -121,7 +121,8 @@ class ResumableUploads:
             if content is not None:
                 upload = self._receive_first(upload, content, received)
             if upload.name is not None:
-                metadata = self._inspect(upload, file, received)
+                seen = received.whole(upload.stored) or file.inspection()
+                metadata = self._inspect(upload, seen)
             created = commit_record(
                 self._request,
                 partial(self._write_created, upload, metadata, creation),
@@ -160,7 +161,8 @@ class ResumableUploads:
                 elif not self._receive(own_transaction, lease, offset, content, length, received):
                     return lease.upload
                 file = self._accepted(lease.upload)
-                metadata = self._inspect(lease.upload, file, received, lease)
+                seen = received.whole(lease.upload.stored) or self._read_back(file, lease)
+                metadata = self._inspect(lease.upload, seen)
         try:
             return commit_record(
                 self._request,
@@ -297,41 +299,33 @@ class ResumableUploads:
         with own_transaction():
             return self._references().is_used(name)
 
-    def _inspect(
-        self,
-        upload: ResumableUpload,
-        file: IncomingFile,
-        received: Received,
-        lease: Lease | None = None,
-    ) -> Metadata:
-        """Return the metadata of the finished file; read it back unless this process has seen all
-        of it.
+    def _inspect(self, upload: ResumableUpload, inspection: Inspection) -> Metadata:
+        """Return the metadata of the finished file, whose content ``inspection`` has seen.
 
         Raises ``FileMismatch``, ``FileTooLarge``, ``ExpiredUpload``, ``StorageUnavailable``.
         """
-        name = upload.name or ""
+        self._policy.check_size(inspection.size)
         try:
-            inspection = received.whole(upload.stored)
-            if inspection is not None:
-                self._policy.check_size(inspection.size)
-                size = self._files.stat(name).size
-            else:
-                inspection = self._read_back(name, file, lease)
-                size = inspection.size
+            size = self._files.stat(upload.name or "").size
         except FileNotFoundError as error:
             raise ExpiredUpload() from error
         metadata = inspection.metadata()
-        if size != upload.stored or upload.sha256 not in (None, metadata.hash):
+        is_whole = size == metadata.size == upload.stored
+        if not is_whole or upload.sha256 not in (None, metadata.hash):
             raise FileMismatch()
         return metadata
 
-    def _read_back(self, name: str, file: IncomingFile, lease: Lease | None) -> Inspection:
+    def _read_back(self, file: IncomingFile, lease: Lease) -> Inspection:
+        """Look at the finished file, whose bytes this process has not seen all. Raises as
+        ``_inspect()`` does."""
         inspection = file.inspection()
-        with closing(self._files.read(name)) as chunks:
-            for chunk in chunks:
-                inspection.update(chunk)
-                if lease is not None:
+        try:
+            with closing(self._files.read(lease.upload.name or "")) as chunks:
+                for chunk in chunks:
+                    inspection.update(chunk)
                     lease.renew()
+        except FileNotFoundError as error:
+            raise ExpiredUpload() from error
         return inspection
 
     def _accepted(self, upload: ResumableUpload) -> IncomingFile:

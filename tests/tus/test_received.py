@@ -210,7 +210,8 @@ def test_a_file_is_read_back_if_a_lease_has_ended_by_itself(record, reads, offse
     assert len(reads) == 1
 
 
-def test_of_many_uploads_the_last_ones_are_known(record, reads, monkeypatch):
+def test_of_many_uploads_the_last_ones_are_known(record, reads, workers, monkeypatch):
+    workers.another()  # the tests before have left some
     monkeypatch.setattr(received, "_MAX_KEPT", 1)
     first, second = begin(record), begin(record)
     first.patch(0, b"01234")
@@ -222,7 +223,8 @@ def test_of_many_uploads_the_last_ones_are_known(record, reads, monkeypatch):
     assert len(reads) == 1
 
 
-def test_nothing_is_known_of_an_upload_that_was_terminated(record):
+def test_nothing_is_known_of_an_upload_that_was_terminated(record, workers):
+    workers.another()
     upload = begin(record)
     upload.patch(0, b"01234")
     assert upload.id in record.app.registry.attachment_received._kept
@@ -265,5 +267,20 @@ def test_a_finished_file_of_another_size_is_refused(record, monkeypatch):
     stat = files.stat
     monkeypatch.setattr(files, "stat", lambda name: replace(stat(name), size=9))
     upload.patch(0, CONTENT, 460)
+    assert not record.exists
+    assert record.files() == []
+
+
+def test_a_file_that_is_gone_when_it_is_read_back(record, workers, monkeypatch):
+    upload = begin(record)
+    upload.patch(0, b"01234")
+    workers.another()
+    files = record.app.registry.attachment_files
+
+    def gone(name):
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(files, "read", gone)
+    upload.patch(5, b"56789", 410)
     assert not record.exists
     assert record.files() == []
