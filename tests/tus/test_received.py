@@ -284,3 +284,20 @@ def test_a_file_that_is_gone_when_it_is_read_back(record, workers, monkeypatch):
     upload.patch(5, b"56789", 410)
     assert not record.exists
     assert record.files() == []
+
+
+def test_an_upload_that_is_terminated_while_its_file_is_finished(record, monkeypatch):
+    upload = begin(record)
+    finish, answers = ResumableFile.finish, []
+
+    def finish_and_terminate(file, *args):
+        name = finish(file, *args)
+        thread = threading.Thread(target=lambda: answers.append(upload.delete()))
+        thread.start()
+        thread.join(timeout=20)
+        return name
+
+    monkeypatch.setattr(ResumableFile, "finish", finish_and_terminate)
+    upload.patch(0, CONTENT, 404)
+    assert len(answers) == 1
+    assert record.files() == []
