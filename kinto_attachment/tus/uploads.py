@@ -21,17 +21,17 @@ from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.attach import Body as RecordBody
-from kinto_attachment.attachments.attach import RecordAttachment, commit_record
+from kinto_attachment.attachments.attach import RecordAttachment, commit_record, find_room
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Inspection, Metadata
+from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import IncomingFile, UploadPolicy
 from kinto_attachment.database.commit import OutcomeUnknown
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.database.transactions import (
     OwnTransaction,
-    release,
     suspended,
 )
 from kinto_attachment.errors import (
@@ -98,7 +98,8 @@ class ResumableUploads:
         self._policy.check_size(creation.length)
         file = self._policy.accept(creation.part, creation.length)
         self._validate_record(file, creation)
-        release(self._request)
+        with suspended(self._request) as own_transaction:
+            quota = self._quota(own_transaction, creation.length, content)
         upload = ResumableUpload(
             id=str(uuid4()),
             record=self._record_uri,
@@ -119,7 +120,7 @@ class ResumableUploads:
             if creation.length == 0:
                 content = content or Body(BytesIO(), 0)
             if content is not None:
-                upload = self._receive_first(upload, content, received)
+                upload = self._receive_first(upload, replace(content, quota=quota), received)
             if upload.name is not None:
                 seen = received.whole(upload.stored) or file.inspection()
                 metadata = self._inspect(upload, seen)
@@ -154,6 +155,8 @@ class ResumableUploads:
             ):
                 if lease.upload.length is not None:
                     length = lease.upload.length
+                quota = self._quota(own_transaction, length, content, offset)
+                content = replace(content, quota=quota)
                 if lease.upload.name is not None:
                     # Only the record is missing: the client sends the last byte again.
                     for _ in content.chunks(self._room(length, offset)):
@@ -236,6 +239,22 @@ class ResumableUploads:
         self._policy.check_size(length)
         # An upload of no bytes would look done before the record is written.
         return replace(upload, length=length or None)
+
+    def _quota(
+        self,
+        own_transaction: OwnTransaction,
+        length: int | None,
+        content: Body | None,
+        offset: int = 0,
+    ) -> Room | None:
+        """Return how many bytes may follow ``offset`` now; ``None`` without a quota.
+
+        Raises ``QuotaExceeded`` if those that are announced do not fit.
+        """
+        if length is None:
+            length = offset + ((content and content.length) or 0)
+        room = find_room(self._request, self._settings, self._files, own_transaction, length)
+        return room and room.after(offset)
 
     def _room(self, length: int | None, offset: int) -> int | None:
         """How many bytes may follow ``offset``; ``None`` without a limit."""
