@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import kinto
+import plaster.loaders
 import pytest
 import transaction
 import webtest
@@ -30,7 +33,10 @@ from tests.support.servers.s3 import MotoServer, S3Server
 # What these find missing should be shown, as it is for tests.
 pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
 
-pytest_plugins = ["tests.support.left_out", "tests.support.measured", "tests.support.parts"]
+pytest_plugins = [
+    *("tests.support.groups", "tests.support.left_out", "tests.support.measured"),
+    "tests.support.parts",
+]
 
 Settings = dict[str, Any]
 
@@ -122,6 +128,22 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loaders_are_shared() -> Iterator[None]:
+    """Whoever reads an ini file looks for its loader in the metadata of all that is installed, and
+    each client of S3 reads what AWS has: that takes longer than most tests."""
+    find = functools.cache(plaster.loaders.find_loaders)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            plaster.loaders,
+            "find_loaders",
+            lambda scheme, protocols=None: find(scheme, protocols and tuple(protocols)),
+        )
+        create = functools.cache(botocore.loaders.create_loader)
+        patch.setattr(botocore.session, "create_loader", create)
+        yield
+
+
 @pytest.fixture(params=["memory", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> str:
     """Where Kinto keeps its objects and permissions."""
@@ -176,7 +198,10 @@ def make_app(
         merged = kinto_settings_with(kinto_settings, attachment, settings)
         key = frozenset(merged.items())
         if key not in started_apps:
+            # Nor is there garbage among what stays: it is looked through once, and never again.
+            gc.collect()
             started_apps[key] = _app(merged)
+            gc.freeze()
         used.append(started_apps[key])
         return KintoApp(started_apps[key].app)
 

@@ -130,8 +130,9 @@ def launched(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """One for all the tests. While it runs, there is a running event loop in this thread."""
     with sync_playwright() as playwright:
         browser = launched(playwright)
         yield browser

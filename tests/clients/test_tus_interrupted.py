@@ -173,7 +173,7 @@ def check(api: str, store: Store, source: Path) -> None:
     answer = requests.get(api + RECORD, headers=HEADERS, timeout=60)
     attachment = answer.json()["data"]["attachment"]
     with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(file.read()).hexdigest()
     assert (attachment["size"], attachment["hash"]) == (SIZE, digest)
     # Not compared as a whole: pytest would print them.
     assert [hashlib.sha256(stored).hexdigest() for stored in store.files()] == [digest]

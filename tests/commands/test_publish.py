@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from kinto.core.storage.exceptions import IntegrityError
 
@@ -15,6 +12,7 @@ from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.files import Files
 from tests.support.inventory import Bucket
 from tests.support.orphans import grow_old
+from tests.support.servers.forked import run
 from tests.support.tus import begin
 
 BASE = "https://files.example.org/"
@@ -813,9 +811,8 @@ class TestFailures:
             private["attachment"],
             **{"kinto.includes": "kinto_attachment tests.plugins.killing_itself"},
         )
-        run = [sys.executable, "-m", "kinto_attachment.commands", "--ini", str(path)]
 
-        done = subprocess.run([*run, *WITHDRAW], capture_output=True, check=False)
+        done = run(["-m", "kinto_attachment.commands", "--ini", str(path), *WITHDRAW])
 
         assert done.returncode == -9
         everybody = [record, *others]

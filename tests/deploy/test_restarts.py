@@ -21,10 +21,12 @@ TUS = {"Tus-Resumable": "1.0.0"}
 # Of a request other than the long uploads: what waits for these to end takes longer.
 LONGEST_SECONDS = 6.0
 LONG_UPLOAD_SECONDS = 8.0
+# Between the requests of a client: else the clients take the processor from all other tests.
+PAUSE_SECONDS = 0.1
 
 
 class Load:
-    """Clients that never pause, each with a connection of its own that stays."""
+    """Clients that hardly pause, each with a connection of its own that stays."""
 
     def __init__(self, site) -> None:
         self.answers: list[tuple[str, int | str, float]] = []
@@ -56,7 +58,7 @@ class Load:
             # They share no limit_conn.
             session.headers["X-Test-Client"] = f"192.0.2.1{name[-1]}"
             for number in itertools.count():
-                if self._over.is_set():
+                if self._over.wait(PAUSE_SECONDS):
                     return
                 action(session, name, number)
 

@@ -45,6 +45,17 @@ for module in pkgutil.walk_packages(kinto_attachment.__path__, "kinto_attachment
             print(module.name, traceback.format_exc())
 """
 
+FIND_EXTRAS = """
+import importlib
+for name in ("sqlalchemy", "psycopg2", "psycopg", "zope.sqlalchemy", "google", "google_crc32c"):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    print(name)
+print("none")
+"""
+
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -150,13 +161,10 @@ def record(request: pytest.FixtureRequest) -> str:
     return f"buckets/b/collections/c/records/{digest[:12]}"
 
 
-@pytest.mark.parametrize(
-    "module", ["sqlalchemy", "psycopg2", "psycopg", "zope.sqlalchemy", "google", "google_crc32c"]
-)
-def test_what_only_some_servers_need_is_not_there(python, module):
-    looked = subprocess.run([*python, "-c", f"import {module}"], capture_output=True, text=True)
+def test_what_only_some_servers_need_is_not_there(python):
+    looked = subprocess.run([*python, "-c", FIND_EXTRAS], capture_output=True, text=True)
 
-    assert "ModuleNotFoundError" in looked.stderr
+    assert (looked.stdout, looked.returncode) == ("none\n", 0), looked.stderr
 
 
 def test_every_module_can_be_imported(python):

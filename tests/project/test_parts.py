@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.groups import FIRST, group_of
+from tests.support.servers import forked
 
 # It runs pytest itself.
 pytestmark = pytest.mark.apart
@@ -50,15 +51,15 @@ def test_of_what_it_asks_for(request): request.getfixturevalue("moto")
 
 def run(folder: Path, *arguments: str) -> tuple[int, list[str]]:
     """The status of pytest, and the lines that it printed."""
-    finished = subprocess.run(
+    finished = forked.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", folder),
+            *("-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(folder)),
             *("-p", "no:cacheprovider", "-p", "tests.support.parts"),
-            *("-W", "ignore::pytest.PytestUnknownMarkWarning", *arguments, folder),
+            *("-W", "ignore::pytest.PytestUnknownMarkWarning", *arguments, str(folder)),
         ],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
+        # Installed plugins take longer than the tests.
+        {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        CHECKOUT,
     )
     return finished.returncode, finished.stdout.splitlines()
 
@@ -110,3 +111,18 @@ def test_a_server_in_the_first_part_is_a_failure(tmp_path):
     assert status == 1
     assert "test_of_what_it_asks_for uses moto: mark it as apart" in "\n".join(lines)
     assert run(tmp_path, "--part=rest")[0] == 5
+
+
+def test_what_takes_long_to_set_up_is_set_up_in_one_worker():
+    restarts = Path("tests/deploy/test_restarts.py")
+
+    assert group_of(restarts, {"site"}, {"site": "s3"}) == "deploy-s3"
+    assert group_of(Path("tests/live/test_links.py"), {"site"}, {"site": "s3_site"}) == "live"
+    assert group_of(Path("tests/clients/demo/test_files.py"), {"browser"}, {}) == "browser"
+    assert group_of(Path("tests/tus/test_record.py"), {"moto"}, {}) == "tests/tus/test_record.py"
+
+
+def test_the_groups_that_begin_first_are_there():
+    files = [name for name in FIRST if "/" in name]
+
+    assert [name for name in files if not (CHECKOUT / name).exists()] == []

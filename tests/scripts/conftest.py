@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.servers import forked
 from tests.support.servers.http import FileServer, Proxy
 from tests.support.servers.kinto import LiveKinto
 
@@ -125,12 +126,19 @@ class Script:
     def __call__(self, *arguments: Any, status: int = 0, **options: Any) -> Finished:
         """Run it to its end. Fails if it ends with another status."""
         started = time.monotonic()
-        with self.start(*arguments, **options) as process:
-            try:
-                out, err = process.communicate(timeout=2 * SECONDS)
-            except BaseException:
-                process.kill()
-                raise
+        if options.keys() <= {"url", "auth", "environ"}:
+            # Forked, because Python takes longer to start than the script to run.
+            environ = {**os.environ, **options.pop("environ", {})}
+            command = self._command(*arguments, **options)
+            process = forked.run(command, environ, self._folder, timeout=2 * SECONDS)
+            out, err = process.stdout, process.stderr
+        else:
+            with self.start(*arguments, **options) as process:
+                try:
+                    out, err = process.communicate(timeout=2 * SECONDS)
+                except BaseException:
+                    process.kill()
+                    raise
         finished = Finished(process.returncode, out, err, time.monotonic() - started)
         assert finished.status == status, finished
         assert "Traceback" not in finished.err
@@ -150,23 +158,29 @@ class Script:
         **options: Any,
     ) -> subprocess.Popen[str]:
         """Run it in the background."""
-        command = [
-            *(*options.pop("through", ()), sys.executable, *python, self._path),
-            *("--server", url or self._kinto.url),
-            *(() if auth is None else ("--auth", auth)),
-            *("--bucket", self._kinto.bucket, "--collection", self._kinto.collection),
-            *arguments,
-        ]
+        through = (*options.pop("through", ()), sys.executable, *python)
+        command = [*through, *self._command(*arguments, url=url, auth=auth)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         environ = {**os.environ, **options.pop("environ", {})}
         return subprocess.Popen(
-            [os.fspath(argument) for argument in command],
+            command,
             stdin=subprocess.DEVNULL,
             cwd=self._folder,
             env=environ,
             encoding="utf-8",
             **options,
         )
+
+    def _command(
+        self, *arguments: Any, url: str | None = None, auth: str | None = "alice:secret"
+    ) -> list[str]:
+        command = [
+            *(self._path, "--server", url or self._kinto.url),
+            *(() if auth is None else ("--auth", auth)),
+            *("--bucket", self._kinto.bucket, "--collection", self._kinto.collection),
+            *arguments,
+        ]
+        return [os.fspath(argument) for argument in command]
 
 
 def record_id(name: str) -> str:

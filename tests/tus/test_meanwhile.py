@@ -219,6 +219,20 @@ def test_records_that_are_deleted_together_leave_others_their_uploads(record, up
     assert record.content == CONTENT
 
 
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_collection_whose_id_is_a_pattern_leaves_others_their_uploads(record):
+    """Where Kinto looks for what is below a collection, ``_`` is any character."""
+    for name in ("c_", "cx"):
+        record.app.put_json(f"/v1/buckets/b/collections/{name}", {})
+    other = record.other("r", "cx")
+    upload = begin(other)
+
+    record.app.delete("/v1/buckets/b/collections/c_")
+
+    upload.patch(0, CONTENT)
+    assert other.content == CONTENT
+
+
 def test_a_delete_that_is_refused_keeps_them(make_record):
     record = make_record()
     record.create()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Collection
 
 from tests.conftest import KintoDatabase
 from tests.support.live import verifier
-from tests.support.live.client import SECONDS, Client
+from tests.support.live.client import Client
 from tests.support.live.verifier import Files
+from tests.support.servers import forked
 from tests.support.servers.kinto import LiveKinto
 
 
@@ -53,20 +52,9 @@ class Site:
 
     def gc(self, *options: str) -> set[str]:
         """Have the command delete every orphan, however young; return their names."""
-        command = [
-            sys.executable,
-            "-m",
-            "kinto_attachment.commands",
-            "--ini",
-            str(self.server.ini),
-        ]
-        answer = subprocess.run(
-            [*command, "gc", "--delete", "--older-than", "0s", "--json", *options],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
+        command = ["-m", "kinto_attachment.commands", "--ini", str(self.server.ini)]
+        answer = forked.run([*command, "gc", "--delete", "--older-than", "0s", "--json", *options])
+        answer.check_returncode()
         return {finding["name"] for finding in json.loads(answer.stdout)["findings"]}
 
     def leftovers(self) -> list[str]:

@@ -9,6 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,25 +23,32 @@ _IMPORTED = [
         "kinto_attachment.views.attachment",
     ),
     *("kinto_attachment.storage.gcloud", "kinto_attachment.storage.s3", "tests.storage.conftest"),
+    # The scripts, and the command.
+    *("argparse", "kinto_http", "requests", "tqdm", "kinto_attachment.commands"),
 ]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_IMPORTED)
 
 
 class Forked:
-    """``python -m module ...`` in a process group of its own, with what it prints in ``log``.
+    """``python ...`` in a process group of its own, with what it prints in ``log``, or with its
+    errors in another file.
 
-    ``cwd`` is where it runs and looks for modules. What else there is, is what
+    ``cwd`` is where it runs, and where ``-m`` looks for modules. What else there is, is what
     ``subprocess.Popen`` has.
     """
 
     def __init__(
-        self, command: Sequence[str], log: Path, environ: Mapping[str, str], cwd: Path | None
+        self,
+        command: Sequence[str],
+        log: Path,
+        environ: Mapping[str, str],
+        cwd: Path | None,
+        errors: Path | None = None,
     ) -> None:
-        """``command`` starts with ``-m``."""
-        self._process = _context.Process(
-            target=_run, args=(command, log, dict(environ), cwd or Path.cwd()), daemon=True
-        )
+        """``command`` starts with ``-m`` and a module, ``-c`` and code, or a script's path."""
+        arguments = (command, (log, errors or log), dict(environ), cwd or Path.cwd())
+        self._process = _context.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
 
     @property
@@ -62,6 +70,26 @@ class Forked:
         self._process.terminate()
 
 
+def run(
+    command: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python ...`` to its end, as ``Forked`` does; its output is captured.
+
+    Raises ``subprocess.TimeoutExpired`` after ``timeout`` seconds.
+    """
+    with tempfile.TemporaryDirectory(prefix="test-forked-") as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = Forked(command, out, environ or os.environ, cwd, err)
+        status = process.wait(timeout)
+        assert status is not None
+        return subprocess.CompletedProcess(
+            command, status, out.read_text(errors="replace"), err.read_text(errors="replace")
+        )
+
+
 def run_code(code: str, *arguments: str) -> int:
     """Run ``python -c code ...`` to its end. Returns its status: that of ``subprocess``."""
     process = _context.Process(target=_execute, args=(code, arguments), daemon=True)
@@ -77,15 +105,25 @@ def _execute(code: str, arguments: Sequence[str]) -> None:
     exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
-def _run(command: Sequence[str], log: Path, environ: Mapping[str, str], cwd: Path) -> None:
+def _run(
+    command: Sequence[str], outputs: tuple[Path, Path], environ: Mapping[str, str], cwd: Path
+) -> None:
     os.setsid()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for fd in (sys.stdout.fileno(), sys.stderr.fileno()):
-        os.dup2(output, fd)
+    for stream, path in zip((sys.stdout, sys.stderr), outputs, strict=True):
+        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(output, stream.fileno())
+        os.close(output)
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(cwd)
-    sys.path[0] = str(cwd)
-    _, module, *arguments = command
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if command[0] == "-m":
+        sys.path[0] = str(cwd)
+        _, module, *arguments = command
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    elif command[0] == "-c":
+        _execute(command[1], command[2:])
+    else:
+        sys.path[0] = str(Path(command[0]).parent)
+        sys.argv = [*command]
+        runpy.run_path(command[0], run_name="__main__")

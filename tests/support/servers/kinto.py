@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -21,13 +20,15 @@ from typing import Any
 
 from typing_extensions import Self
 
+from tests.support.servers import forked
 from tests.support.servers.forked import Forked
 from tests.support.servers.ports import free_port
 
 STARTUP_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
-_KINTO = "import sys; from kinto.__main__ import main; sys.exit(main())"
+# What its console script does.
+KINTO = "import sys; from kinto.__main__ import main; sys.exit(main())"
 
 _INI = """\
 [app:main]
@@ -220,28 +221,31 @@ def _started(
         )
 
 
-def kinto_migrate(
-    settings: Mapping[str, Any], *arguments: str, python: Sequence[str] = (sys.executable,)
-) -> str:
-    """Run ``kinto migrate`` with these settings; return what it printed.
+def kinto_migrate(settings: Mapping[str, Any], *arguments: str, python: Sequence[str] = ()) -> str:
+    """Run ``kinto migrate`` with these settings; return what it printed. ``python`` is the
+    interpreter, with its options; without it, a process is forked.
 
     Raises ``RuntimeError`` with that if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="test-kinto-") as directory:
         path = Path(directory) / "kinto.ini"
         path.write_text(ini(settings, port=0))
-        ran = subprocess.run(
-            # What its console script does.
-            [*python, "-c", _KINTO, "migrate", "--ini", str(path), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+        command = ["migrate", "--ini", str(path), *arguments]
+        ran = (
+            subprocess.run(
+                [*python, "-c", KINTO, *command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
+            if python
+            else forked.run(["-c", KINTO, *command])
         )
+    printed: str = ran.stdout + ran.stderr
     if ran.returncode:
-        raise RuntimeError(f"kinto migrate: {ran.stdout}")
-    return ran.stdout
+        raise RuntimeError(f"kinto migrate: {printed}")
+    return printed
 
 
 def ini(settings: Mapping[str, Any], port: int) -> str:
