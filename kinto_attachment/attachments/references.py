@@ -66,13 +66,15 @@ class References:
     def add(self, name: str, metadata: Metadata, holder: Holder) -> None:
         """Create the row of a new file, before its first ``holder`` is written.
 
+        Where a transaction decides, ``sync()`` or ``keep_referenced()`` write it with other rows.
         Raises ``NameTaken`` if a file has, or had, that name.
         """
         # Only names that are not random can come back.
         if not self._settings.is_random(name) and self._locked_file(name) is not None:
             raise NameTaken()
         row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
-        self._write_file({**row, "private": True} if is_private(name) else row)
+        row |= {"private": True} if is_private(name) else {}
+        self._rows.put_later(FILES, name, row)
 
     def add_kept(self, since: Mapping[str, int]) -> int:
         """Create the rows of files that an earlier version has kept, by their names, with the time
@@ -177,6 +179,7 @@ class References:
         To be called once all subscribers have run: a later one may write the file back. Locks none
         of the records.
         """
+        self._rows.flush()
         seen: set[str] = set()
         # Whoever is adopted may give up another file.
         while some := self._changes.given_up(_PAGE, but=seen):
@@ -212,19 +215,24 @@ class References:
         name = self._accepted(attachment, holding)
         if name is None and attachment is not None and held is not None and not trusted:
             raise MetadataModified()
-        if name != held:
-            # In the order of names: two records may swap their files.
-            for each in sorted(filter(None, {name, held})):
-                self._locked_file(each)
-            if name is not None:
-                self._add_holder(name, holder)
-            if held is not None:
-                self._remove_holder(held, holder)
-        if name is None:
-            if held is not None:
-                self._rows.delete(HOLDINGS, holder.uri)
-        elif holding is None or name != held or holding.get("location") != attachment["location"]:
-            self._write_holding(holder, name, attachment)
+        with self._rows.together():
+            if name != held:
+                # In the order of names: two records may swap their files.
+                for each in sorted(filter(None, {name, held})):
+                    self._locked_file(each)
+                if name is not None:
+                    self._add_holder(name, holder)
+                if held is not None:
+                    self._remove_holder(held, holder)
+            if name is None:
+                if held is not None:
+                    self._rows.delete(HOLDINGS, holder.uri)
+            elif (
+                holding is None
+                or name != held
+                or holding.get("location") != attachment["location"]
+            ):
+                self._write_holding(holder, name, attachment)
 
     def relocate(self, holder: Holder, former: str, name: str, attachment: Object) -> None:
         """Let a record hold the file ``name``, a copy of ``former``, before it is written with the

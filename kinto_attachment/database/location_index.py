@@ -133,8 +133,13 @@ def _in_memory(kinto_storage: memory.Storage, segments: Collection[str]) -> Iter
     # list_all("*") would leave an empty object of each row behind.
     with _lock_of(kinto_storage):
         for parent_id, resources in kinto_storage._store.items():
-            for record in (resources.get("record") or {}).values():
+            # Most parents are those of the plugin's rows, and have no records.
+            if "record" not in resources:
+                continue
+            for record in resources["record"].values():
                 attachment = record.get("attachment")
+                if attachment is None:
+                    continue
                 location = attachment.get("location") if isinstance(attachment, dict) else None
                 if isinstance(location, str) and location.rpartition("/")[2] in segments:
                     yield Found(parent_id, record["id"], {**attachment})
