@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from kinto.core.storage import memory
 from kinto.core.utils import sqlalchemy
 
-from kinto_attachment.database.objects import statement
+from kinto_attachment.database.objects import execute, statement
 from kinto_attachment.database.scan import is_postgresql, unpooled
 
 logger = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ def records_ending_with(
         raise IndexMissing()
     digests = [md5(each.encode(), usedforsecurity=False).hexdigest() for each in segments]
     client = kinto_storage.client
-    with client.connect(readonly=True) as connection:
-        if not scan and not _was_valid(client, connection):
+    with client.connect(readonly=True) as session:
+        if not scan and not _was_valid(client, session):
             raise IndexMissing()
-        rows = connection.execute(statement(_WITH_DIGEST), {"digests": digests}).fetchall()
+        rows = execute(session, _WITH_DIGEST, {"digests": digests}).fetchall()
     return [Found(row.parent_id, row.id, row.attachment) for row in rows]
 
 

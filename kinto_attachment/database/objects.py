@@ -16,6 +16,7 @@ collection or bucket is deleted, 3 to 5 come before the records, which are delet
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from kinto.core.storage.exceptions import ObjectNotFoundError
@@ -79,8 +80,8 @@ def lock(kinto_storage: Any, resource_name: str, parent_id: str, object_id: str)
     of_object = key(resource_name, parent_id, object_id)
     if not is_transactional(kinto_storage):
         return get(kinto_storage, of_object)
-    with kinto_storage.client.connect() as connection:
-        row = connection.execute(statement(_LOCK), of_object).fetchone()
+    with kinto_storage.client.connect() as session:
+        row = execute(session, _LOCK, of_object).fetchone()
     return _object(row, of_object)
 
 
@@ -92,6 +93,20 @@ def lock_with_parent(
     Returns both as they are then, ``None`` for one that does not exist.
     """
     return _read_both(kinto_storage, _LOCK_WITH_PARENT, parent, child)
+
+
+def execute(session: Any, query: str, parameters: dict[str, Any]) -> Any:
+    """Execute a query, with parameters as ``:name``, and return SQLAlchemy's result.
+
+    For those of each upload: half of what ``session.execute()`` costs is to prepare the query.
+    """
+    return session.connection().exec_driver_sql(_of_driver(query), parameters)
+
+
+@functools.cache
+def _of_driver(query: str) -> str:
+    """Write parameters as the drivers of PostgreSQL do (PEP 249, ``pyformat``)."""
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", query.replace("%", "%%"))
 
 
 @functools.cache
@@ -107,8 +122,8 @@ def _read_both(
     if not is_transactional(kinto_storage):
         return get(kinto_storage, first), get(kinto_storage, second)
     parameters = {**second, **{f"first_{name}": value for name, value in first.items()}}
-    with kinto_storage.client.connect() as connection:
-        rows = {row.is_first: row for row in connection.execute(statement(query), parameters)}
+    with kinto_storage.client.connect() as session:
+        rows = {row.is_first: row for row in execute(session, query, parameters)}
     return _object(rows.get(True), first), _object(rows.get(False), second)
 
 

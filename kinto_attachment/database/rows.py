@@ -18,11 +18,11 @@ from kinto.core.utils import json
 from kinto_attachment.database.objects import (
     Key,
     Object,
+    execute,
     get,
     get_both,
     is_transactional,
     lock,
-    statement,
 )
 
 PARENT = "__attachments__"
@@ -143,8 +143,8 @@ class Rows:
             "resources": [resource_name for resource_name, _ in keys],
             "contents": [json.dumps(known[each]) for each in keys],
         }
-        with self._kinto_storage.client.connect() as connection:
-            connection.execute(statement(_PUT_MANY), parameters)
+        with self._kinto_storage.client.connect() as session:
+            execute(session, _PUT_MANY, parameters)
 
     def replace_many(self, resource_name: str, rows: Mapping[str, Row]) -> None:
         """Replace rows that exist and are locked."""
@@ -167,8 +167,8 @@ class Rows:
         self.flush()
         by_parent = {_parent(key): key for key in keys}
         parameters = _parameters(resource_name, by_parent)
-        with self._kinto_storage.client.connect() as connection:
-            rows = connection.execute(statement(query), parameters).fetchall()
+        with self._kinto_storage.client.connect() as session:
+            rows = execute(session, query, parameters).fetchall()
         return {by_parent[row.parent_id]: row.data for row in rows}
 
     def _write_many(
@@ -176,8 +176,8 @@ class Rows:
     ) -> None:
         self.flush()
         parameters |= _parameters(resource_name, map(_parent, keys))
-        with self._kinto_storage.client.connect() as connection:
-            connection.execute(statement(query), parameters)
+        with self._kinto_storage.client.connect() as session:
+            execute(session, query, parameters)
         known = self._memory().known
         for key in keys:
             known.pop((resource_name, key), None)
