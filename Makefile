@@ -23,7 +23,7 @@ INSTALLED_STORES = $(STORES)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help serve check tests tests-stores lint format docs moto bench model chaos browser clean
+.PHONY: help serve check tests tests-stores lint format docs moto bench model chaos drill browser clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ bench: $(INSTALLED_DEV)  ## Compare the plugin with the released one; ONLY="grow
 
 chaos: $(INSTALLED_DEV)  ## Upload to two servers while processes, database and store fail (MINUTES=10 STORE=local, s3 or gcloud)
 	@$(BIN)/python -W ignore -m tests.chaos --minutes $(or $(MINUTES),10) --store $(STORE) $(ARGS)
+
+# Debian, systemd and all of deploy/README.rst: as root, in about ten minutes.
+drill: $(INSTALLED_DEV)  ## Set up deploy/ on a Debian of its own, and let it fail in many ways
+	@$(BIN)/python -m tests.deploy.drill
 
 # Random days of a site, see tests/model; MODEL_SEED=1 MINUTES=0 repeats what a run has printed.
 model: $(INSTALLED_DEV)  ## Try random days on a model for MINUTES=30; a failure prints its steps

@@ -23,11 +23,16 @@ const form = new UploadForm({
   onEnd: () => showRecords().catch(() => {}),
 });
 
-let server = {};
+/** What the plugin says of itself, once it has answered. */
+let server;
+/** The last login: an earlier one may be answered later, and counts no more. */
+let login;
 let publicFiles;
 let privateFiles;
 /** The one of them that is shown, and uploaded to. */
 let collection;
+/** The last reading of the list from its beginning: an earlier one may be answered later. */
+let reading;
 /** The URL of the list's next page, if there is one. */
 let next = null;
 
@@ -35,23 +40,35 @@ async function start() {
   $("user").value = sessionStorage.getItem("user") ?? $("user").value;
   $("password").value = sessionStorage.getItem("password") ?? $("password").value;
   try {
-    server = await capability(API);
-    $("private-field").hidden = server.private === undefined;
     await logIn();
   } catch (error) {
     complain(`Kinto is not ready: ${error.message}`);
   }
 }
 
+/** Turn to the files of the user in the form. Gives `false` if another login came meanwhile. */
 async function logIn() {
-  sessionStorage.setItem("user", $("user").value);
-  sessionStorage.setItem("password", $("password").value);
+  const own = (login = Symbol("login"));
+  const isLast = () => login === own;
   const user = [$("user").value, $("password").value];
-  const hasPrivate = server.private !== undefined;
-  const path = hasPrivate ? await privateCollection(API, PRIVATE_BUCKET, ...user) : null;
-  publicFiles = new Collection(API, PUBLIC, ...user);
-  privateFiles = hasPrivate ? new Collection(API, path, ...user) : null;
-  await choose();
+  sessionStorage.setItem("user", user[0]);
+  sessionStorage.setItem("password", user[1]);
+  try {
+    server ??= await capability(API);
+    const hasPrivate = server.private !== undefined;
+    const path = hasPrivate ? await privateCollection(API, PRIVATE_BUCKET, ...user) : null;
+    if (isLast()) {
+      publicFiles = new Collection(API, PUBLIC, ...user);
+      privateFiles = hasPrivate ? new Collection(API, path, ...user) : null;
+      $("private-field").hidden = !hasPrivate;
+      await choose();
+    }
+  } catch (error) {
+    if (isLast()) {
+      throw error;
+    }
+  }
+  return isLast();
 }
 
 /** Turn to the user's public or private files: at once, so that no private file goes astray. */
@@ -67,6 +84,7 @@ async function choose() {
 async function showRecords() {
   const focused = document.activeElement;
   const { id } = focused.closest("tr")?.dataset ?? {};
+  reading = Symbol("reading");
   const page = await read();
   if (page === null) {
     return;
@@ -81,15 +99,16 @@ async function showRecords() {
   }
 }
 
-/** A page of records, with the addresses of their files; `null` if the page of another list is
- * wanted by now. */
+/** A page of records, with the addresses of their files; `null` if the list was read anew
+ * meanwhile. */
 async function read(url) {
+  const own = reading;
   const of = collection;
   const { records, next } = await of.list(url);
   const links = of === privateFiles ? await of.links(records) : new Map();
   const address = ({ id, attachment }) => links.get(id) ?? attachment?.location;
   const rows = records.map((record) => [record, address(record)]);
-  return of === collection ? { next, rows } : null;
+  return own === reading ? { next, rows } : null;
 }
 
 function showPage(page) {
@@ -139,8 +158,9 @@ async function remove(record) {
 $("login").addEventListener(
   "submit",
   reporting(async () => {
-    await logIn();
-    say(`These are the files of ${collection.user}.`);
+    if (await logIn()) {
+      say(`These are the files of ${collection.user}.`);
+    }
   }),
 );
 $("private").addEventListener(

@@ -21,7 +21,7 @@ from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.attachments.references import References
 from kinto_attachment.database.commit import OutcomeUnknown, commit
 from kinto_attachment.database.objects import is_transactional
-from kinto_attachment.errors import InvalidParameter, UnknownRecord
+from kinto_attachment.errors import UnknownRecord
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.http.preconditions import Preconditions
 from kinto_attachment.settings import Settings
@@ -97,14 +97,11 @@ class RecordAttachment:
         preconditions.check(record)
         if record.get(FILE) is None:
             return
-        without = {key: value for key, value in record.items() if key != FILE}
-        if records.accepts(self._request, context, {**without, FILE: None}):
+        data = records.without_file(self._request, context, record)
+        if FILE in data:
             records.write(self._request, context, "PATCH", {"data": {FILE: None}})
-        elif records.accepts(self._request, context, without):
-            records.write(self._request, context, "PUT", {"data": without})
         else:
-            description = "The schema requires an attachment: replace it instead."
-            raise InvalidParameter("body", FILE, description)
+            records.write(self._request, context, "PUT", {"data": data})
 
     @property
     def is_detached(self) -> bool:

@@ -22,6 +22,7 @@ from pyramid.httpexceptions import HTTPBadRequest, HTTPNotFound
 from kinto_attachment.attachments.authorization import AttachmentContext
 from kinto_attachment.database.objects import Object
 from kinto_attachment.errors import InvalidParameter
+from kinto_attachment.http.multipart import FILE
 from kinto_attachment.http.preconditions import HEADERS, Preconditions
 
 
@@ -47,6 +48,20 @@ def accepts(request: Any, context: AttachmentContext, data: dict[str, Any]) -> b
     except HTTPBadRequest:
         return False
     return True
+
+
+def without_file(request: Any, context: AttachmentContext, record: Object) -> Object:
+    """Return ``record`` without its file: ``attachment`` is null, or left out if the schemas do
+    not accept null.
+
+    Raises ``InvalidParameter`` if they require an attachment.
+    """
+    without = {key: value for key, value in record.items() if key != FILE}
+    for data in ({**without, FILE: None}, without):
+        if accepts(request, context, data):
+            return data
+    description = "The schema requires an attachment: replace it instead."
+    raise InvalidParameter("body", FILE, description)
 
 
 def processed(request: Any, context: AttachmentContext, data: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from kinto.core.storage.exceptions import BackendError
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import bootstrap
 
-from kinto_attachment.commands import check, copy, gc, publish, rebase, withdraw
+from kinto_attachment.commands import check, copy, detach, gc, publish, rebase, restore, withdraw
 from kinto_attachment.commands.report import PrintableFormatter, Report, printable
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.storage import StorageUnavailable
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="settings of the Kinto server (default: $KINTO_INI, or config/kinto.ini)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (check, copy, gc, publish, rebase, withdraw):
+    for module in (check, copy, detach, gc, publish, rebase, restore, withdraw):
         _add_command(commands, module)
     return parser
 

@@ -4,6 +4,9 @@ Every record that holds a file: is the file stored, with that size (and SHA-256,
 Every row of the plugin: do its records hold the file? Every stored file that the plugin has named:
 does a record reference it? Does anybody get a private file, of which one is asked for without
 credentials? Files and records are only read.
+
+--missing lists only the records whose file is not stored, one a line, for detach: with --json as
+JSON Lines.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from kinto_attachment.commands.options import add_file_options
 from kinto_attachment.commands.patterns import Patterns
 from kinto_attachment.commands.report import Report, progress
 from kinto_attachment.commands.scope import Scope
-from kinto_attachment.commands.site import Site
+from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.names import PRIVATE_PREFIX
 
 Finding = tuple[str, dict[str, Any]]
 """A sentence for people, and fields for machines."""
+
+MISSING = "missing"
+"""The problem of a record whose file is not stored: what ``detach`` acts on."""
 
 _MISMATCHES = {
     "named": "the row of {name} names {uri}, which does not hold it",
@@ -51,14 +57,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make the plugin's rows match the records; files and records are not touched",
     )
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="list only the records whose file is not stored, one a line",
+    )
     add_file_options(parser)
 
 
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
-    """Report what is wrong; return whether all is well."""
+    """Report what is wrong; return whether all is well. Raises ``Refused``."""
     started = datetime.now(timezone.utc)
+    if options.missing and (options.hash or options.repair):
+        raise Refused("--missing only lists: it goes with neither --hash nor --repair.")
     excluded = Patterns(options.exclude)
     with site.inventory(excluded, Scope(options.prefix)) as inventory:
+        if options.missing:
+            report.list_only()
+            return not _add(report, _missing(site, inventory))
         counts = {**inventory.counts(), **excluded.counts()}
         tell_of_folders(report, inventory)
         tell_of_unknown_bases(report, inventory, site.settings)
@@ -104,9 +120,16 @@ def _missing(site: Site, inventory: Inventory) -> Iterator[Finding]:
         try:
             # The record is read again after the file: it may have another one by now.
             if not site.files.exists(name) and _is_current(site, uri, attachment):
+                digest, size = attachment.get("hash"), attachment.get("size")
                 yield (
-                    f"{uri}: {name} is not stored",
-                    {"problem": "missing", "record": uri, "name": name},
+                    f"{uri}: {name} is not stored (SHA-256 {digest}, {size} bytes)",
+                    {
+                        "problem": MISSING,
+                        "record": uri,
+                        "name": name,
+                        "hash": digest,
+                        "size": size,
+                    },
                 )
         except StorageUnavailable as error:
             yield _unreadable(uri, name, error)

@@ -8,6 +8,7 @@ from typing import Any
 
 import transaction
 from kinto.core.events import ACTIONS, notify_resource_event
+from pyramid.httpexceptions import HTTPException
 from pyramid.request import Request
 from pyramid.scripting import prepare
 
@@ -44,6 +45,13 @@ def apply(registry: Any, holders: list[Holder], edit: Edit) -> tuple[int, dict[H
             # Subscribers of other plugins may raise anything.
             failed[holder] = error
     return written, failed
+
+
+def reason(error: Exception) -> str:
+    """Return why a record was not written, in Kinto's words if it has refused it."""
+    if isinstance(error, HTTPException) and error.content_type == "application/json":
+        return str(error.json["message"])
+    return str(error)
 
 
 def update(request: Any, holder: Holder, old: Object, new: Object) -> None:

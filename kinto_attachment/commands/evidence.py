@@ -1,23 +1,25 @@
 """What speaks for deleting: that database and storage belong together, and that few files look
-like orphans. Without it, ``gc`` refuses before the first file goes.
+like orphans, or few records like those whose file is missing. Without it, ``gc`` and ``detach``
+refuse before the first change.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from kinto_attachment.attachments.site import MARKER, marked_site
+from kinto_attachment.attachments.site import MARKER, marked_site, site_ids
 from kinto_attachment.commands.inventory import Inventory
 from kinto_attachment.commands.selection import Selection
 from kinto_attachment.commands.site import Refused, Site
+from kinto_attachment.database.scan import records_with_attachment, snapshot
 from kinto_attachment.migrations import pending_links
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import LocalOptions
 
 _FEW = 100
-"""Strays that are never too many."""
+"""Strays, or missing files, that are never too many."""
 _SHARE = 10
-"""More strays than the files divided by this are too many."""
+"""More than the files, or records, divided by this are too many."""
 
 
 def check_settings(site: Site) -> None:
@@ -74,6 +76,37 @@ def check_site(site: Site, inventory: Inventory, *, deletes: bool) -> None:
             " kinto.storage_url in the ini file, and whether the database was restored entirely."
             f" If they belong together, upload a file: servers then write {MARKER} there."
         )
+
+
+def check_marks(site: Site) -> None:
+    """Refuse a storage without the database's ``MARKER``: files may seem to be missing because
+    their disk is not mounted, or the settings name another bucket.
+
+    Raises ``Refused``, ``StorageUnavailable``.
+    """
+    with snapshot(site.kinto_storage) as connection:
+        ids = site_ids(connection)
+    if any(marked_site(files) not in ids for files in site.files.stores.values()):
+        raise Refused(
+            f"the file storage has no {MARKER} with the site id of the database: look at the"
+            " storage in the ini file, and whether it is mounted and restored. If it is the one"
+            f" that the servers use: restart them, and upload a file: they write {MARKER} again."
+        )
+
+
+def doubt_missing(site: Site, count: int) -> str | None:
+    """Return why so many records whose file is missing, ``count`` of them, look like a mistake;
+    ``None`` if they do not."""
+    if count <= _FEW:
+        return None
+    with snapshot(site.kinto_storage) as connection:
+        records = sum(1 for _ in records_with_attachment(connection))
+    if count <= records // _SHARE:
+        return None
+    return (
+        f"{count} of {records} records would lose their file. Look whether the storage is restored"
+        " entirely. If it is, and there is no other backup: --allow-many."
+    )
 
 
 def doubt(selection: Selection, inventory: Inventory) -> str | None:

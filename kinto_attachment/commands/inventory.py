@@ -74,6 +74,13 @@ class KnownFile:
 
     name: str
     size: int | None
+    path: str = ""
+    """Its name in the store that it is copied from, if that is another one."""
+
+    @property
+    def source(self) -> str:
+        """Its name in the store that it is copied from."""
+        return self.path or self.name
 
 
 @contextmanager
@@ -185,6 +192,24 @@ class Inventory:
         no hidden parts of unfinished uploads."""
         for name, size in self._database.execute(f"{sql.KNOWN} ORDER BY name"):
             yield KnownFile(name, size)
+
+    def index_contents(self) -> None:
+        """Prepare ``lacks_size()`` and ``names_of()``."""
+        self._database.executescript(sql.CONTENTS)
+
+    def lacks_size(self, size: int) -> bool:
+        """Whether a file of ``size`` bytes that a row knows is not stored, or in another size."""
+        query = "SELECT EXISTS (SELECT 1 FROM contents WHERE size = ? AND stored IS NOT size)"
+        return bool(self._database.execute(query, [size]).fetchone()[0])
+
+    def names_of(self, sha256: str, size: int, *, stored: bool) -> list[str]:
+        """Return the names of the files with this content, according to their rows; with
+        ``stored``, also of those that are stored in this size."""
+        query = """
+            SELECT name FROM contents
+             WHERE hash = ? AND size = ? AND (? OR stored IS NOT size) ORDER BY name
+        """
+        return [name for (name,) in self._database.execute(query, [sha256, size, stored])]
 
     def unknown_files(self) -> Iterator[Orphan]:
         """Yield the orphans that are none of ``known_files()``."""

@@ -109,6 +109,18 @@ SELECT name, NULL FROM (SELECT name FROM rows WHERE gone IS NULL UNION SELECT na
  WHERE name NOT IN (SELECT name FROM files)
 """
 
+# What the files are, that a row or a record knows; stored: the size that the storage has.
+CONTENTS = """
+CREATE TABLE contents (name TEXT PRIMARY KEY, hash TEXT, size INTEGER, stored INTEGER)
+    WITHOUT ROWID;
+INSERT INTO contents
+    SELECT name, json_extract(row, '$.hash'), json_extract(row, '$.size'), files.size
+      FROM rows LEFT JOIN files USING (name)
+     WHERE gone IS NULL OR name IN (SELECT name FROM held);
+CREATE INDEX contents_by_size ON contents (size);
+CREATE INDEX contents_by_hash ON contents (hash);
+"""
+
 _SHOWS = "SELECT uri FROM held UNION SELECT uri FROM stored"
 _COUNTS = {
     "records with a file": "SELECT count(*) FROM records WHERE uri IN ({shows})",

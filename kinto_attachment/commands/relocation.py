@@ -239,8 +239,8 @@ class _Relocation:
             written += some
             refused += len(failed)
             for holder, error in failed.items():
-                reason = _reason(error)
-                self._fail(f"{holder.uri} stays as it is: {reason}", "record", file.name, holder)
+                sentence = f"{holder.uri} stays as it is: {edits.reason(error)}"
+                self._fail(sentence, "record", file.name, holder)
                 if not isinstance(error, HTTPException):
                     logger.error("%s was not written.", holder.uri, exc_info=error)
         if not written:
@@ -344,13 +344,6 @@ def _size(row: Row) -> int | None:
     it."""
     size = row.get("size")
     return size if type(size) is int and 0 <= size < _MAX_SIZE else None
-
-
-def _reason(error: Exception) -> str:
-    """Return why a record was not written, in Kinto's words if it has refused it."""
-    if isinstance(error, HTTPException) and error.content_type == "application/json":
-        return str(error.json["message"])
-    return str(error)
 
 
 def _state(private: bool) -> str:

@@ -25,10 +25,18 @@ class Report:
         self._json = as_json
         self._output = sys.stdout if output is None else output
         self._found = 0
+        self._only_findings = False
+
+    def list_only(self) -> None:
+        """Write findings alone, one a line, as a list to act on: in JSON as JSON Lines
+        (https://jsonlines.org)."""
+        self._only_findings = True
 
     def finding(self, sentence: str, **fields: Any) -> None:
         """Write one finding: the sentence for people, or ``fields`` as JSON."""
-        if self._json:
+        if self._json and self._only_findings:
+            self._write(f"{_as_json(fields)}\n")
+        elif self._json:
             self._write(f"{',' if self._found else self._head()}\n{_as_json(fields)}")
         else:
             # Keeps the progress bar and the sentence apart.
@@ -39,6 +47,8 @@ class Report:
 
     def close(self, counts: dict[str, int], *, ok: bool) -> None:
         """Write the counts; in JSON also whether all is well."""
+        if self._only_findings:
+            return
         if self._json:
             rest = _as_json({"counts": counts, "ok": ok}).removeprefix("{")
             self._write(f"{'' if self._found else self._head()}\n], {rest}\n")

@@ -56,9 +56,12 @@ class _Stopped(Exception):
 class Transfer:
     """Copies files of a site to ``target``, or with ``dry_run`` finds out which."""
 
-    def __init__(self, site: Site, target: Target, *, dry_run: bool) -> None:
+    def __init__(
+        self, site: Site, target: Target, *, dry_run: bool, source: FileStorage | None = None
+    ) -> None:
+        """``source`` has the files, by default the site's own store."""
         self._site = site
-        self._source = site.files
+        self._source = site.files if source is None else source
         self._target = target.files
         self._settings = target.settings
         self._dry_run = dry_run
@@ -139,7 +142,7 @@ class Transfer:
         unreadable. Raises ``FileNotFoundError``, ``StorageUnavailable``."""
         if file.size is not None:
             return file
-        return KnownFile(file.name, self._source.stat(file.name).size)
+        return KnownFile(file.name, self._source.stat(file.source).size)
 
     def _find_there(self, name: str) -> StoredFile | None:
         try:
@@ -150,14 +153,14 @@ class Transfer:
     def _send(self, file: KnownFile, known: Knowledge) -> Outcome:
         """Copy a file that the target does not have. Raises ``FileExistsError``,
         ``FileNotFoundError``, ``StorageUnavailable``."""
-        expected = known.sha256 or self._digest(self._source, file.name)
+        expected = known.sha256 or self._digest(self._source, file.source)
         folder, _, filename = file.name.rpartition("/")
         staged = self._target.stage(
             NewFile(
                 filename,
                 folder=folder,
                 exact_name=True,
-                content_type=known.content_type or self._stored_type(file.name),
+                content_type=known.content_type or self._stored_type(file),
                 cache_control=known.settings.cache_control,
                 sha256=expected,
                 size=file.size,
@@ -165,7 +168,7 @@ class Transfer:
         )
         try:
             digest = hashlib.sha256()
-            for chunk in self._read(self._source, file.name):
+            for chunk in self._read(self._source, file.source):
                 digest.update(chunk)
                 staged.write(chunk)
             if digest.hexdigest() != expected:
@@ -182,7 +185,7 @@ class Transfer:
     def _compare(self, file: KnownFile, known: Knowledge, there: StoredFile) -> Outcome:
         """Look whether the target has the very file."""
         if there.size == file.size:
-            expected = known.sha256 or self._digest(self._source, file.name)
+            expected = known.sha256 or self._digest(self._source, file.source)
             if expected == (there.sha256 or self._digest(self._target, file.name)):
                 return _outcome(THERE, file, known=known)
         return _taken(file)
@@ -200,10 +203,10 @@ class Transfer:
                     raise _Stopped()
                 yield chunk
 
-    def _stored_type(self, name: str) -> str:
+    def _stored_type(self, file: KnownFile) -> str:
         """Return the media type that the source has, else that of the extension."""
-        stored = self._source.stat(name).content_type
-        return stored if is_content_type(stored) else guess(name)
+        stored = self._source.stat(file.source).content_type
+        return stored if is_content_type(stored) else guess(file.name)
 
 
 def _outcome(

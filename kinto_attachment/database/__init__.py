@@ -8,3 +8,8 @@ from kinto.core.utils import sqlalchemy
 SQL_ERRORS: tuple[type[Exception], ...] = (
     () if sqlalchemy is None else (sqlalchemy.exc.SQLAlchemyError,)
 )
+
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    () if sqlalchemy is None else (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+)
+"""The connection is lost, or the database cannot do its work now."""

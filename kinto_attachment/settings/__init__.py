@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
 from pyramid.settings import aslist
 
+from kinto_attachment.settings.placeholders import refuse_placeholders
 from kinto_attachment.settings.schema import SCHEMA, Setting
 from kinto_attachment.settings.storage import private_options, storage_options
 from kinto_attachment.settings.template import Template
@@ -84,6 +86,7 @@ class Settings:
     @classmethod
     def from_kinto(cls, settings: Mapping[str, Any]) -> Settings:
         """Read Kinto's settings. Raises ``ConfigurationError``."""
+        refuse_placeholders(settings, os.environ)
         given = dict(_attachment_settings(settings))
         resources = {key: given.pop(key) for key in list(given) if key.startswith("resources.")}
         for name in given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kinto_attachment.views import attachment, default_bucket, files, heartbeat
+from kinto_attachment.views import attachment, database, default_bucket, files, heartbeat
 
 
 def register(config: Any) -> None:
@@ -14,3 +14,4 @@ def register(config: Any) -> None:
     attachment.register(config)
     files.register(config)
     heartbeat.register(config)
+    database.register(config)

@@ -50,7 +50,7 @@ def test_people_get_a_table(attached, command):
 
     sentence, _, *table = result.output.splitlines()
     assert sentence.startswith(f"{attached.uri}: ")
-    assert sentence.endswith(" is not stored")
+    assert " is not stored (SHA-256 " in sentence
     assert "files missing" in table[-6]
     assert table[-6].split()[-1] == "1"
 
@@ -63,7 +63,9 @@ def test_a_file_that_is_missing(attached, command):
 
     assert result.status == 1
     assert result.json["ok"] is False
-    assert result.findings == [{"problem": "missing", "record": attached.uri, "name": name}]
+    [finding] = result.findings
+    assert (finding["problem"], finding["record"]) == ("missing", attached.uri)
+    assert (finding["name"], finding["size"]) == (name, 7)
 
 
 def test_a_file_of_another_size(attached, command):

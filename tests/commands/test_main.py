@@ -24,18 +24,21 @@ def help_of(*arguments, capsys):
 def test_help_names_the_commands(capsys):
     text = help_of(capsys=capsys)
 
-    for command in ("check", "copy", "gc", "publish", "rebase", "withdraw", "--ini"):
+    commands = ("check", "copy", "detach", "gc", "publish", "rebase", "restore", "withdraw")
+    for command in (*commands, "--ini"):
         assert command in text
 
 
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("check", ["--hash", "--repair", "--older-than", "--exclude", "--json"]),
+        ("check", ["--hash", "--repair", "--missing", "--older-than", "--exclude", "--json"]),
         ("copy", ["--to-ini", "--dry-run", "--json"]),
+        ("detach", ["LIST", "--write", "--allow-many", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
         ("publish", ["BUCKET", "COLLECTION", "--write", "--json"]),
         ("rebase", ["--from", "--to", "--write", "--json"]),
+        ("restore", ["FILE", "--dry-run", "--json"]),
         ("withdraw", ["BUCKET", "COLLECTION", "--write", "--json"]),
     ],
 )

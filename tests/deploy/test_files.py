@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import requests
 
 from tests.deploy.conftest import MIB
+from tests.support.servers.ports import free_port
 
 on_the_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
 
@@ -55,6 +58,33 @@ def test_what_is_sent_as_html_is_in_the_sandbox_whatever_its_name(site):
 
     assert headers["Content-Type"] == "text/html"
     assert headers["Content-Security-Policy"].endswith("; sandbox")
+
+
+@pytest.mark.parametrize("site", ["s3"], indirect=True)
+def test_a_store_that_fails_is_answered_as_kinto_does(site, tmp_path):
+    class Store(BaseHTTPRequestHandler):
+        """It is being stopped: SeaweedFS answers that then."""
+
+        def do_GET(self) -> None:
+            self.send_error(500)
+
+        def log_message(self, *arguments: object) -> None:
+            """Print nothing."""
+
+    port = free_port()
+    store = HTTPServer(("127.0.0.1", 0), Store)
+    threading.Thread(target=store.serve_forever, daemon=True).start()
+    changes = {
+        f"listen 127.0.0.1:{site.installation.port};": f"listen 127.0.0.1:{port};",
+        site.installation.store_url: f"http://127.0.0.1:{store.server_port}",
+    }
+    with site.installation.other_nginx(tmp_path, changes, port):
+        for path in ("files/a.png", "presigned/attachments-private/a.png?X-Amz-Signature=1"):
+            answer = get(f"http://127.0.0.1:{port}/{path}")
+            assert (answer.status_code, answer.json()["errno"]) == (503, 201)
+            assert answer.headers["Retry-After"] == "10"
+    store.shutdown()
+    store.server_close()
 
 
 def test_a_web_page_of_another_host_may_read_it(location):

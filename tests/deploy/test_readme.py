@@ -168,8 +168,9 @@ def test_what_stands_there_gives_it_a_store(machine):
 def test_every_command_has_a_test():
     sections = [block.section for block in BLOCKS]
 
-    # The others are a picture, a restart (test_restarts.py), and a crontab (test_operations.py).
+    # The others are a picture, TLS (test_tls.py), a restart (test_restarts.py), and a crontab
+    # (test_operations.py).
     assert sections == [
         *("A production set-up", *4 * ["Set it up"]),
-        *("How uploads go", "What runs by the clock"),
+        *("TLS", "How uploads go", "What runs by the clock"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +13,11 @@ import pytest
 import requests
 
 from tests.deploy.conftest import attachment
+from tests.support.deploy.installation import DEPLOY
+from tests.support.documents import blocks
 from tests.support.servers.ports import free_port
 
-pytestmark = pytest.mark.parametrize("site", ["disk"], indirect=True)
+on_the_disk = pytest.mark.parametrize("site", ["disk"], indirect=True)
 
 
 @dataclass
@@ -23,34 +27,53 @@ class Secured:
     http: str
     https: str
     certificate: Path
+    webroot: Path
 
 
-@pytest.fixture
-def secured(site, tmp_path) -> Iterator[Secured]:
+@pytest.fixture(scope="module")
+def secured(site, tmp_path_factory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("tls")
     http, https = free_port(), free_port()
-    certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
+    certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
     subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject]
     command += ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
-    old = site.installation.root / "etc/nginx"
+    site_conf = site.installation.root / "etc/nginx/conf.d/kinto.conf"
     changes = {
-        # What README.rst says.
-        f"# include {old}/kinto/redirect.conf;": f"include {old}/kinto/redirect.conf;",
-        f"    include {old}/kinto/listen-http.conf;\n": "",
-        f"# include {old}/kinto/listen-https.conf;": f"include {old}/kinto/listen-https.conf;",
-        "/etc/letsencrypt/live/kinto.example.org": str(tmp_path),
+        site_conf.read_text(): with_tls(site_conf, folder).read_text(),
+        "/etc/letsencrypt/live/kinto.example.org": str(folder),
         # What is another here.
         "kinto.example.org": "127.0.0.1",
+        "/var/www/html": str(folder),
         f"listen 127.0.0.1:{site.installation.port};": f"listen 127.0.0.1:{http};",
         "listen 443 ssl;": f"listen 127.0.0.1:{https} ssl;",
         "listen [::]:443 ssl;\n": "",
         "https://$host$request_uri": f"https://$host:{https}$request_uri",
     }
-    with site.installation.other_nginx(tmp_path, changes, https):
-        yield Secured(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}", certificate)
+    with site.installation.other_nginx(folder, changes, https):
+        urls = (f"http://127.0.0.1:{http}", f"https://127.0.0.1:{https}")
+        yield Secured(*urls, certificate, folder)
 
 
+def with_tls(path: Path, folder: Path) -> Path:
+    """A copy of a file of deploy/etc, changed by what README.rst says to type."""
+    (block,) = (each.text for each in blocks(DEPLOY / "README.rst") if each.section == "TLS")
+    (edit,) = re.findall(rf"^sed (?:.*\\\n)*.* (?:/\S+/{path.name})$", block, re.MULTILINE)
+    copy = folder / path.name
+    shutil.copy(path, copy)
+    command = re.sub(rf"/\S+/{path.name}$", str(copy), edit)
+    subprocess.run(["sh", "-ec", command], check=True)
+    return copy
+
+
+def test_files_get_their_new_location(tmp_path):
+    changed = with_tls(DEPLOY / "etc/kinto/kinto.ini", tmp_path).read_text()
+
+    assert "\nkinto.attachment.base_url = https://kinto.example.org/files/\n" in changed
+
+
+@on_the_disk
 def test_port_80_takes_no_password(site, secured):
     answers = [
         requests.request(method, f"{secured.http}/v1/{path}", auth=site.auth, timeout=30)
@@ -61,6 +84,18 @@ def test_port_80_takes_no_password(site, secured):
     assert {answer.text for answer in answers} == {"Use https.\n"}
 
 
+@on_the_disk
+def test_the_issuer_of_the_certificate_finds_what_it_asks_for(site, secured):
+    path = ".well-known/acme-challenge/token"
+    (secured.webroot / path).parent.mkdir(parents=True)
+    (secured.webroot / path).write_text("a challenge")
+
+    assert requests.get(f"{secured.http}/{path}", timeout=30).text == "a challenge"
+    # Without TLS, it is nginx who answers, too, and not Kinto.
+    assert "nginx" in requests.get(f"{site.url}/{path}", timeout=30).text
+
+
+@on_the_disk
 @pytest.mark.parametrize("path", ["/v1/?a=b", "/files/b/c/none.txt"])
 def test_port_80_sends_to_the_other(secured, path):
     answer = requests.get(f"{secured.http}{path}", timeout=30, allow_redirects=False)
@@ -68,6 +103,7 @@ def test_port_80_sends_to_the_other(secured, path):
     assert (answer.status_code, answer.headers["Location"]) == (308, f"{secured.https}{path}")
 
 
+@on_the_disk
 def test_kinto_knows_that_its_clients_come_by_https(site, secured):
     tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "3", "Upload-Metadata": "filename YS50eHQ="}
     answer = requests.post(

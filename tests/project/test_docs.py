@@ -18,11 +18,14 @@ __all__ = ["checkout", "make_record", "served", "stored", "where"]
 DOCS = CHECKOUT / "docs"
 OLD = "https://old.example.org/"
 NEW = "https://files.example.org/"
+BACKUP = "Backup and restore"
 
 
-def commands(document: str) -> list[str]:
-    """What the blocks of a terminal say to type, in their order."""
+def commands(document: str, section: str = "") -> list[str]:
+    """What the blocks of a terminal say to type, in their order; in one section, or in all."""
     text = (DOCS / document).read_text()
+    sections = re.split(r"^(?=.+\n-{3,}$)", text, flags=re.M)
+    text = "".join(each for each in sections if each.startswith(section))
     blocks = re.findall(r"^\.\. code-block:: console\n\n((?:   .*\n|\n)+)", text, re.M)
     # A line that ends with a backslash goes on in the next one.
     return [
@@ -78,8 +81,10 @@ def test_the_commands_for_operators_do_what_is_said(make_record, files, kinto_se
     settings["kinto.attachment.base_path"] = str(tmp_path / "other")
     (tmp_path / "config" / "other.ini").write_text(ini(settings, 8888))
 
+    backup = commands("operations.rst", BACKUP)
     for line in commands("operations.rst"):
-        run(line, tmp_path)
+        if line not in backup:
+            run(line, tmp_path)
 
     location = record.data["attachment"]["location"]
     assert location.startswith(NEW)

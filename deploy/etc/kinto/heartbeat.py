@@ -7,7 +7,11 @@ that does not answer, ends it before it gets any request.
 
     heartbeat.py http://127.0.0.1:8001/v1/__heartbeat__
 
-waits for a node that has been started.
+waits for a node that has been started, and
+
+    heartbeat.py http://127.0.0.1:8001/v1/__heartbeat__ 0
+
+only asks it, as a container's health check does.
 """
 
 import json
@@ -27,8 +31,8 @@ def of_settings(ini):
     return answer.status_code, answer.body
 
 
-def of_node(url):
-    deadline = time.monotonic() + SECONDS
+def of_node(url, seconds):
+    deadline = time.monotonic() + seconds
     while True:
         try:
             with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310
@@ -42,8 +46,9 @@ def of_node(url):
         time.sleep(0.2)
 
 
-def main(what):
-    status, body = (of_node if what.startswith("http://") else of_settings)(what)
+def main(what, seconds=SECONDS):
+    is_node = what.startswith("http://")
+    status, body = of_node(what, float(seconds)) if is_node else of_settings(what)
     if status != 200:
         print(f"The heartbeat says {status}: {body.decode()}", file=sys.stderr)
     return 0 if status == 200 else 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import requests
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.support.clients.pictures import png
+from tests.support.demo.page import Demo
 
 pytestmark = pytest.mark.clients
 
@@ -198,6 +199,31 @@ def test_a_server_that_refuses_the_user_is_told(page, url):
     page.goto(url)
 
     expect(page.get_by_role("alert")).to_contain_text("Please authenticate yourself")
+
+
+@pytest.mark.parametrize("pattern", ["**/v1/", "**/collections/*"])
+def test_an_earlier_login_that_is_answered_later_changes_nothing(page, url, records, pattern):
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(pattern, hold_the_first)
+    demo = Demo(page, url)
+    with page.expect_request(pattern):
+        page.goto(url)
+    demo.log_in(records.user)
+    demo.upload("report.txt", b"all is well")
+    with page.expect_response(pattern):
+        held[0].continue_()
+
+    demo.upload("other.txt", b"still well")
+    expect(demo.row("report.txt")).to_be_visible()
+    names = {record["attachment"]["filename"] for record in records.all()}
+    assert names == {"report.txt", "other.txt"}
 
 
 def test_the_progress_of_an_upload_at_once_is_shown(demo, page):

@@ -68,6 +68,9 @@ class Demo:
     def open(self, user: str, parameters: str = "") -> None:
         """Open the page, and log in."""
         self.page.goto(f"{self.url}{parameters}")
+        self.log_in(user)
+
+    def log_in(self, user: str) -> None:
         self.page.get_by_label("User name").fill(user)
         self.press("Log in")
         expect(self.status).to_have_text(f"These are the files of {user}.")
