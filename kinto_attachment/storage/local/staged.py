@@ -12,7 +12,7 @@ from kinto_attachment.storage.staged import IsUsed, NewFile, StagedFile
 
 
 class LocalStagedFile(StagedFile):
-    """Writes a hidden file; ``finish()`` syncs it, and links it to its name."""
+    """Writes a hidden file; ``finish()`` links it to its name, and syncs both."""
 
     def __init__(self, root: Path, new: NewFile) -> None:
         self._new = new
