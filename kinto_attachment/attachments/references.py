@@ -209,7 +209,11 @@ class References:
         With ``trusted``, any metadata may replace that of the file that the record holds.
         Raises ``MetadataModified``, ``FileDeleted``.
         """
-        holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
+        # An upload replaces the file that the record holds.
+        replaced = FILES if self._rows.has_unwritten(FILES) else None
+        holding, record = self._rows.get_with_object(
+            HOLDINGS, holder.uri, holder.key, lock_named=replaced
+        )
         held = None if holding is None else holding["name"]
         attachment: Any = (record or {}).get("attachment")
         name = self._accepted(attachment, holding)

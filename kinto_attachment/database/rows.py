@@ -16,13 +16,16 @@ from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import json
 
 from kinto_attachment.database.objects import (
+    GET,
     Key,
     Object,
+    as_first,
     execute,
     get,
     get_both,
     is_transactional,
     lock,
+    object_of,
 )
 
 PARENT = "__attachments__"
@@ -40,6 +43,22 @@ _REPLACE_MANY = f"""
 UPDATE objects SET data = CAST(replacing.data AS JSONB), last_modified = NULL
   FROM unnest(CAST(:parents AS TEXT[]), CAST(:contents AS TEXT[])) AS replacing (parent, data)
  WHERE {_MANY} AND parent_id = replacing.parent
+"""  # noqa: S608 - of constants
+# A row, another object, and the row that the first one names.
+_GET_AND_LOCK_NAMED = f"""
+  WITH first AS ({GET.replace(":", ":first_")}),
+       second AS ({GET}),
+       named AS (
+SELECT as_epoch(objects.last_modified) AS last_modified, objects.data FROM first, objects
+ WHERE id = '{ROW}' AND resource_name = :named AND NOT deleted
+   AND parent_id = '{PARENT}/' || encode(sha256(convert_to(first.data->>'name', 'UTF8')), 'hex')
+   FOR UPDATE OF objects
+       )
+SELECT 1 AS number, last_modified, data FROM first
+ UNION ALL
+SELECT 2 AS number, last_modified, data FROM second
+ UNION ALL
+SELECT 3 AS number, last_modified, data FROM named
 """  # noqa: S608 - of constants
 _PUT_MANY = f"""
 INSERT INTO objects (id, parent_id, resource_name, data, deleted)
@@ -78,13 +97,31 @@ class Rows:
         return _content(get(self._kinto_storage, _object_key(resource_name, key)))
 
     def get_with_object(
-        self, resource_name: str, key: str, other: Key
+        self, resource_name: str, key: str, other: Key, *, lock_named: str | None = None
     ) -> tuple[Row | None, Object | None]:
-        """Return the row and another object, in one query where possible."""
+        """Return the row and another object, in one query where possible.
+
+        With ``lock_named``, for a backend with transactions, the same query locks the row of that
+        kind whose key is the ``name`` in the first one.
+        """
         if (resource_name, key) in self._memory().known:
             return self.get(resource_name, key), get(self._kinto_storage, other)
-        row, found = get_both(self._kinto_storage, _object_key(resource_name, key), other)
-        return _content(row), found
+        row_key = _object_key(resource_name, key)
+        if lock_named is None:
+            row, another = get_both(self._kinto_storage, row_key, other)
+            return _content(row), another
+        parameters = {**other, **as_first(row_key), "named": lock_named}
+        with self._kinto_storage.client.connect() as session:
+            rows = {
+                each.number: each for each in execute(session, _GET_AND_LOCK_NAMED, parameters)
+            }
+        if 3 in rows:
+            self._memory().known.setdefault((lock_named, rows[1].data["name"]), rows[3].data)
+        return _content(object_of(rows.get(1), row_key)), object_of(rows.get(2), other)
+
+    def has_unwritten(self, resource_name: str) -> bool:
+        """Whether this transaction has put a row of that kind which is not in the database yet."""
+        return any(name == resource_name for name, _ in self._memory().unwritten)
 
     def get_many(self, resource_name: str, keys: Collection[str]) -> dict[str, Row]:
         """Return the rows that exist, by their keys."""
