@@ -131,6 +131,7 @@ def _autocommit(client: Any) -> Iterator[Any]:
 
 def _in_memory(kinto_storage: memory.Storage, segments: Collection[str]) -> Iterator[Found]:
     # list_all("*") would leave an empty object of each row behind.
+    ends = tuple(segments)
     with _lock_of(kinto_storage):
         for parent_id, resources in kinto_storage._store.items():
             # Most parents are those of the plugin's rows, and have no records.
@@ -138,10 +139,14 @@ def _in_memory(kinto_storage: memory.Storage, segments: Collection[str]) -> Iter
                 continue
             for record in resources["record"].values():
                 attachment = record.get("attachment")
-                if attachment is None:
+                if not isinstance(attachment, dict):
                     continue
-                location = attachment.get("location") if isinstance(attachment, dict) else None
-                if isinstance(location, str) and location.rpartition("/")[2] in segments:
+                location = attachment.get("location")
+                if (
+                    isinstance(location, str)
+                    and location.endswith(ends)
+                    and location.rpartition("/")[2] in segments
+                ):
                     yield Found(parent_id, record["id"], {**attachment})
 
 
