@@ -22,17 +22,20 @@ def includeme(config: Any) -> None:
     - Announce the plugin: capability, public setting, heartbeat, metrics.
     """
     # Kinto must have read its settings before its services are imported.
-    from kinto.core.metrics import watch_execution_time
+    from kinto.core.metrics import IMetricsService
     from pyramid.events import ApplicationCreated
     from pyramid.exceptions import ConfigurationError
     from pyramid_storage.interfaces import IFileStorage
 
     from kinto_attachment import listeners, migrations, views
     from kinto_attachment.attachments.site import SiteMark
+    from kinto_attachment.errors import reasons
     from kinto_attachment.http.body import keep_freed_memory
+    from kinto_attachment.metrics import REFUSALS, STORAGE_SECONDS, Metrics
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage.files import open_files
     from kinto_attachment.storage.names import PRIVATE_PREFIX
+    from kinto_attachment.storage.observed import OPERATIONS, observe
     from kinto_attachment.tus.views import capability
     from kinto_attachment.views.heartbeat import heartbeat
 
@@ -48,6 +51,7 @@ def includeme(config: Any) -> None:
         ) from error
     registry.attachment_files = files
     registry.attachment_settings = settings
+    registry.attachment_metrics = metrics = Metrics()
     registry.attachment_site = SiteMark(registry, files)
     # For other plugins, to which every file is public.
     registry.registerUtility(files.public, IFileStorage)
@@ -70,8 +74,11 @@ def includeme(config: Any) -> None:
     registry.public_settings.add("attachment.base_url")
     registry.heartbeats["attachments"] = heartbeat
 
-    def watch_storage(event: Any) -> None:
-        for store in files.stores.values():
-            watch_execution_time(event.app.registry.metrics, store, prefix="backend")
+    def connect_metrics(event: Any) -> None:
+        metrics.connect(registry.queryUtility(IMetricsService))
+        if metrics.is_enabled:
+            metrics.start(REFUSALS, reasons())
+            metrics.start(STORAGE_SECONDS, OPERATIONS)
+            observe(files, metrics)
 
-    config.add_subscriber(watch_storage, ApplicationCreated)
+    config.add_subscriber(connect_metrics, ApplicationCreated)

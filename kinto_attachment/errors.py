@@ -7,6 +7,7 @@ response of it, wherever Kinto calls the plugin: a view, a context factory, a su
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,9 @@ from pyramid.httpexceptions import (
     HTTPServiceUnavailable,
     HTTPUnsupportedMediaType,
 )
+from pyramid.threadlocal import get_current_registry
 
+from kinto_attachment.metrics import REFUSALS
 from kinto_attachment.storage import FileTooLargeForStorage, StorageUnavailable
 
 logger = logging.getLogger(__name__)
@@ -395,13 +398,34 @@ def answered() -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
+        _count(type(refusal))
         raise refusal.answer() from refusal
     except FileTooLargeForStorage as error:
+        _count(StorageTooSmall)
         logger.warning("A file is too large for the storage: %s", error)
         raise StorageTooSmall().answer() from error
     except StorageUnavailable as error:
+        _count(StorageFailed)
         logger.exception("A file could not be stored or read.")
         raise StorageFailed().answer() from error
+
+
+def reasons(refusal: type[Refusal] = Refusal) -> Iterator[str]:
+    """Yield the names of all kinds of refusals in metrics, like ``file_too_large``."""
+    for kind in refusal.__subclasses__():
+        yield _reason(kind)
+        yield from reasons(kind)
+
+
+def _reason(refusal: type[Refusal]) -> str:
+    return re.sub(r"\B([A-Z])", r"_\1", refusal.__name__).lower()
+
+
+def _count(refusal: type[Refusal]) -> None:
+    # Whoever calls the plugin is not known here, and Kinto makes an answer of its own of some.
+    metrics = getattr(get_current_registry(), "attachment_metrics", None)
+    if metrics is not None:
+        metrics.count(REFUSALS, value=_reason(refusal))
 
 
 def status_of(error: BaseException) -> int:

@@ -10,6 +10,7 @@ import ast
 import functools
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,8 @@ from kinto.core.utils import build_request, native_value, prefixed_principals, s
 from kinto.core.views.openapi import openapi_view
 from kinto.events import ServerFlushed
 from kinto.plugins.default_bucket import create_bucket, create_collection
+from kinto.plugins.prometheus import PrometheusService
+from kinto.plugins.statsd import StatsDService
 from kinto.views import raise_404_if_invalid_id, records
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender, ContextFound
@@ -1088,31 +1091,51 @@ def test_the_registry_has_heartbeats_and_public_settings(app):
 
 
 @assumed(
-    "kinto.core.metrics.watch_execution_time",
-    "registry.metrics",
-    by="__init__.py",
-    why="the file storage's methods are timed as those of Kinto's backends are",
+    "kinto.core.metrics.IMetricsService",
+    "kinto.core.metrics.NoOpMetricsService",
+    by=("__init__.py", "metrics.py"),
+    why="without a metrics plugin, nothing is counted",
 )
-def test_methods_are_timed_on_the_object(app):
-    """The registry has metrics once the application is created, and each public method of an
-    object goes through them, under the name of the object's class."""
-    timed = []
+def test_a_service_that_does_nothing_is_registered(app):
+    """Without a metrics plugin, the registry has a service of that very class."""
+    assert type(app.registry.queryUtility(metrics.IMetricsService)) is metrics.NoOpMetricsService
 
-    class Metrics:
-        def timer(self, name: str, labels: Any) -> Any:
-            timed.append((name, labels))
-            return lambda method: lambda *arguments: ("timed", method(*arguments))
 
-    class Storage:
-        def read(self, name: str) -> str:
-            return name
+@assumed(
+    "kinto.plugins.statsd.StatsDService",
+    "the arguments of IMetricsService",
+    by="metrics.py",
+    why="files and requests are counted, and the storage is timed",
+)
+def test_a_service_takes_numbers_and_labels():
+    """Counters take a number and labels, times seconds and labels, observations a number. StatsD
+    gets a set in place of a counter with labels."""
+    sent = []
 
-    storage = Storage()
-    metrics.watch_execution_time(Metrics(), storage, prefix="backend")
+    class Client:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *arguments, **named: sent.append((name, *arguments, *named.values()))
 
-    assert storage.read("x") == ("timed", "x")
-    assert timed == [("backend.storage.seconds", [("method", "read")])]
-    assert app.registry.metrics is not None
+    service = StatsDService.__new__(StatsDService)
+    service._client = Client()
+
+    service.count("a", 2)
+    service.count("b", 2, [("label", "x")])
+    service.timer("c", 1.5, [("label", "x")])
+    service.observe("d", 7)
+
+    assert sent == [
+        ("incr", "a", 2),
+        ("set", "b", "label.x"),
+        ("timing", "c.label.x", timedelta(seconds=1.5)),
+        ("gauge", "d", 7),
+    ]
+    for method in ("count", "timer", "observe"):
+        of_both = [
+            len(inspect.signature(getattr(each, method)).parameters)
+            for each in (StatsDService, PrometheusService)
+        ]
+        assert of_both[0] == of_both[1]
 
 
 # HTTP

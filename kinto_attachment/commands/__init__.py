@@ -9,14 +9,26 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from kinto.core.storage.exceptions import BackendError
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import bootstrap
 
-from kinto_attachment.commands import check, copy, detach, gc, publish, rebase, restore, withdraw
+from kinto_attachment.commands import (
+    check,
+    copy,
+    detach,
+    gc,
+    publish,
+    rebase,
+    restore,
+    textfile,
+    withdraw,
+)
 from kinto_attachment.commands.report import PrintableFormatter, Report, printable
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.storage import StorageUnavailable
@@ -32,15 +44,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # Kinto empties the folder at its start: that of the servers' metrics.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    started = time.time()
+    status, counts = _run(options)
+    if getattr(options, "metrics", None) is not None:
+        try:
+            textfile.write(options.metrics, options.command, counts, status, started)
+        except OSError as error:
+            return _failed(error)
+    return status
+
+
+def _run(options: argparse.Namespace) -> tuple[int, dict[str, int] | None]:
+    """Run the command; return the exit status, and its counts if it has done its work."""
     try:
         with bootstrap(options.ini, options={"command": "kinto-attachment"}) as environment:
             site = Site(environment["registry"])
             report = Report(options.command, as_json=options.json)
             ok: bool = options.run(site, options, report)
     except (BackendError, ConfigurationError, OSError, Refused, StorageUnavailable) as error:
-        print(printable(f"kinto-attachment: {error}"), file=sys.stderr)
-        return 2
-    return 0 if ok else 1
+        return _failed(error), None
+    return 0 if ok else 1, report.counts
+
+
+def _failed(error: Exception) -> int:
+    print(printable(f"kinto-attachment: {error}"), file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,13 +94,21 @@ def _parser() -> argparse.ArgumentParser:
 def _add_command(commands: Any, module: Any) -> None:
     """Add a command, which its module documents, adds options to and runs."""
     summary, _, rest = module.__doc__.partition("\n\n")
+    name = module.__name__.rpartition(".")[2]
     command: argparse.ArgumentParser = commands.add_parser(
-        module.__name__.rpartition(".")[2],
+        name,
         help=summary,
         description=f"{summary}\n\n{rest}",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--json", action="store_true", help="answer in JSON")
+    if name in textfile.GAUGES:
+        command.add_argument(
+            "--metrics",
+            metavar="FILE",
+            type=Path,
+            help="replace this file with the outcome, for node_exporter's textfile collector",
+        )
     module.add_options(command)
     command.set_defaults(run=module.run)

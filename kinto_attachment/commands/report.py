@@ -25,6 +25,8 @@ class Report:
         self._json = as_json
         self._output = sys.stdout if output is None else output
         self._found = 0
+        self.counts: dict[str, int] | None = None
+        """The counts, once the report is closed."""
         self._only_findings = False
 
     def list_only(self) -> None:
@@ -47,6 +49,7 @@ class Report:
 
     def close(self, counts: dict[str, int], *, ok: bool) -> None:
         """Write the counts; in JSON also whether all is well."""
+        self.counts = counts
         if self._only_findings:
             return
         if self._json:

@@ -23,6 +23,7 @@ from kinto_attachment.database.transactions import (
     outermost,
     own_transaction,
 )
+from kinto_attachment.metrics import RETRIES
 
 _Result = TypeVar("_Result")
 
@@ -94,6 +95,7 @@ def commit(
             # Kinto's tween would notify them again.
             sent.bound_data.pop("resource_events", None)
             begun = manager.begin()
+        sent.registry.attachment_metrics.count(RETRIES, value="database")
         time.sleep(random.uniform(0, _PAUSE_SECONDS * 2**number))  # noqa: S311
         number += 1
         snapshot.restore()

@@ -131,6 +131,11 @@ class FileStorage(PyramidStorage):
         """Remove an upload of ``incomplete()``. Does nothing if it is gone. Raises
         ``StorageUnavailable``."""
 
+    def watch_retries(  # noqa: B027 - a disk has none
+        self, on_retry: Callable[[], object]
+    ) -> None:
+        """Call ``on_retry()`` from now on whenever a request to the provider is repeated."""
+
     def check(self) -> None:
         """Raise ``StorageUnavailable`` if files cannot be stored, read and deleted."""
         staged = self.stage(NewFile("heartbeat.txt", content_type="text/plain"))

@@ -17,7 +17,7 @@ from kinto.core.utils import COMPARISON, msec_time
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.database.objects import get, is_transactional, key, lock, statement
-from kinto_attachment.database.scan import may_have_objects, pages
+from kinto_attachment.database.scan import is_postgresql, may_have_objects, pages
 from kinto_attachment.storage import FileStorage, State
 
 UPLOADS = "attachments-uploads"
@@ -130,6 +130,21 @@ class UploadStore:
     def expired(self, parent_id: str = "*") -> Iterator[ResumableUpload]:
         """Yield those whose time is over."""
         return self.below(parent_id, [Filter("expires", msec_time(), COMPARISON.MAX)])
+
+    def count_unfinished(self) -> int | None:
+        """Count the uploads of the site that are neither done nor expired; ``None`` where
+        that would take a look at all objects. Raises Kinto's ``BackendError``."""
+        if not is_postgresql(self._kinto_storage):
+            return None
+        count: int = self._kinto_storage.count_all(
+            resource_name=UPLOADS,
+            parent_id="*",
+            filters=[
+                Filter("done", False, COMPARISON.EQ),
+                Filter("expires", msec_time(), COMPARISON.GT),
+            ],
+        )
+        return count
 
     def save(self, upload: ResumableUpload, *, durably: bool = True) -> None:
         """Write the row, which the caller has ``locked()`` unless it is new.

@@ -32,6 +32,7 @@ from kinto_attachment.errors import (
 )
 from kinto_attachment.http.body import content_length, take_stream
 from kinto_attachment.http.filename import clean_filename, decode_component
+from kinto_attachment.http.in_flight import counted_upload
 from kinto_attachment.http.json_object import json_object
 from kinto_attachment.http.multipart import FIELDS, FILE, FilePart
 from kinto_attachment.http.preconditions import Preconditions
@@ -138,7 +139,9 @@ def create(request: Any) -> Response:
         preconditions=preconditions,
     )
     content = _content(request) if _has_content(request) else None
-    upload = _uploads(request).create(creation, content)
+    with counted_upload(request) as counted:
+        upload = _uploads(request).create(creation, content)
+        counted.is_attached = upload.done
     path = request.route_path("attachment-upload", **request.matchdict, upload_id=upload.id)
     location = {"Location": f"{request.host_url}{path}"}
     return _answer(request, 201, {**location, **_progress(request, upload)})
@@ -180,7 +183,10 @@ def _patch(request: Any, upload: ResumableUpload) -> Response:
     if offset is None:
         raise InvalidHeader("Upload-Offset is required")
     length = tus.number(request.headers, tus.UPLOAD_LENGTH)
-    upload = _uploads(request).append(upload.id, offset, _content(request), length)
+    content = _content(request)
+    with counted_upload(request) as counted:
+        upload = _uploads(request).append(upload.id, offset, content, length)
+        counted.is_attached = upload.done
     headers = _progress(request, upload)
     if upload.done:
         headers["Location"] = headers["Content-Location"]

@@ -24,6 +24,7 @@ from kinto_attachment.database.transactions import release
 from kinto_attachment.errors import answered
 from kinto_attachment.http import openapi
 from kinto_attachment.http.body import content_length, take_stream
+from kinto_attachment.http.in_flight import counted_upload
 from kinto_attachment.http.json_object import json_object
 from kinto_attachment.http.multipart import FILE, FilePart, boundary_of, read_form
 from kinto_attachment.http.preconditions import Preconditions
@@ -83,6 +84,11 @@ def post_attachment(request: Any) -> Any:
     """Attach the file of a ``multipart/form-data`` body, or create a resumable upload."""
     if tus.is_tus_request(request):
         return tus.create(request)
+    with counted_upload(request):
+        return _attach(request)
+
+
+def _attach(request: Any) -> dict[str, Any]:
     context = valid_context(request)
     ids = request.matchdict
     settings, files = request.registry.attachment_settings, request.registry.attachment_files

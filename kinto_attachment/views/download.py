@@ -20,6 +20,7 @@ from kinto_attachment.database.transactions import is_in_batch, outermost, relea
 from kinto_attachment.errors import FileInBatch, UnknownFile
 from kinto_attachment.http.conditions import Validators, byte_range
 from kinto_attachment.http.disposition import content_disposition, may_be_shown
+from kinto_attachment.http.in_flight import counted_chunks
 from kinto_attachment.storage import FileStorage, StoredFile
 from kinto_attachment.storage.names import PRIVATE_PREFIX
 
@@ -112,7 +113,9 @@ def _response(
     if part:
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
     if request.method == "GET":
-        response.app_iter = files.read(stored.name, start, stop)
+        response.app_iter = counted_chunks(
+            files.read(stored.name, start, stop), request.registry.attachment_metrics
+        )
     # WebOb forgets it with each new app_iter.
     response.content_length = stop - start
     return response

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from kinto.core.storage.exceptions import BackendError
 from pyramid.events import ContextFound
 from pyramid.settings import asbool
 
 from kinto_attachment.errors import OperatorsOnly, answered
+from kinto_attachment.metrics import RESUMABLE_UPLOADS
 from kinto_attachment.storage import FileStorage, StorageUnavailable
+from kinto_attachment.tus.store import UploadStore
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ def heartbeat(request: Any) -> bool:
     """Try whether files can be stored. A read-only server passes without."""
     if asbool(request.registry.settings["readonly"]):
         return True
+    _observe_uploads(request.registry)
     files: FileStorage = request.registry.attachment_files
     try:
         files.check()
@@ -41,3 +45,17 @@ def heartbeat(request: Any) -> bool:
         logger.exception("The file storage does not work.")
         return False
     return True
+
+
+def _observe_uploads(registry: Any) -> None:
+    # Here, because Kinto waits for no heartbeat for long: metrics are read while the database is
+    # down, too.
+    if not registry.attachment_metrics.is_enabled:
+        return
+    try:
+        count = UploadStore(registry.storage).count_unfinished()
+    except BackendError:
+        # Kinto has logged it, and its own heartbeat fails.
+        return
+    if count is not None:
+        registry.attachment_metrics.observe(RESUMABLE_UPLOADS, count)

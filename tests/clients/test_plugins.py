@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.clients.conftest import USER, live_kinto
 from tests.conftest import KintoApp
 from tests.support.inventory import Folder
 
@@ -132,28 +129,6 @@ def test_counters_count_each_file_once(beside):
 
     assert counted["attachments"] == 2
     assert counted["record"] == 3
-
-
-def test_prometheus_has_the_times_of_the_storage(files):
-    settings = {"kinto.includes": "kinto.plugins.prometheus kinto_attachment"}
-    with live_kinto(files, **settings) as kinto:
-        collection = f"{kinto.url}buckets/b/collections/c"
-        for url in (f"{kinto.url}buckets/b", collection):
-            requests.put(url, json={}, auth=USER, timeout=30).raise_for_status()
-        endpoint = f"{collection}/records/r/attachment"
-        for _ in range(2):
-            upload = {"attachment": ("a.txt", b"content")}
-            requests.post(endpoint, files=upload, auth=USER, timeout=30).raise_for_status()
-
-        text = requests.get(f"{kinto.url}__metrics__", timeout=30).text
-
-    counts = {
-        (sample.name, sample.labels.get("method")): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    assert counts["kinto_backend_localstorage_seconds_count", "stage"] == 2, counts
-    assert counts["kinto_backend_localstorage_seconds_count", "delete"] == 1
 
 
 class Provider(ThreadingHTTPServer):

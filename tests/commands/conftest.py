@@ -112,7 +112,7 @@ def started() -> dict[str, Any]:
 
 @pytest.fixture
 def anew(started: dict[str, Any]) -> Iterator[None]:
-    """For tests that change a class whose methods Kinto looks at when it starts."""
+    """For tests that change what Kinto reads when it starts."""
     started.clear()
     yield
     started.clear()

@@ -295,7 +295,6 @@ def test_repair_does_not_heal_files(attached, command):
     assert command("check", "--repair").status == 1
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_record_that_was_replaced_while_files_were_listed_is_well(
     attached, command, monkeypatch
 ):
@@ -314,7 +313,6 @@ def test_a_record_that_was_replaced_while_files_were_listed_is_well(
     assert result.status == 0
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_record_that_was_replaced_while_files_were_read_is_well(attached, command, monkeypatch):
     read = LocalStorage.read
 

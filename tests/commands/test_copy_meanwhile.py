@@ -130,7 +130,6 @@ def test_what_is_deleted_before_its_turn_is_not_copied(attached, target, copy, b
     assert name not in target.names()
 
 
-@pytest.mark.usefixtures("anew")
 @to_all
 def test_what_is_deleted_while_it_is_copied_is_given_back(
     attached, switched, target, copy, monkeypatch
@@ -178,7 +177,6 @@ def test_what_is_deleted_when_it_has_its_name_is_given_back(
     assert name not in target.names()
 
 
-@pytest.mark.usefixtures("anew")
 @pytest.mark.parametrize("where", ["local", "s3"])
 @pytest.mark.parametrize("detach", [True, False])
 def test_a_file_that_vanishes_is_missing_if_a_record_references_it(
@@ -273,7 +271,6 @@ def fail(*args, **options):
     raise StorageUnavailable("cannot write: the disk is full")
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_file_that_fails_does_not_keep_the_others(attached, target, copy, monkeypatch):
     name = name_of(attached)
     read = FileStorage.read
@@ -310,7 +307,6 @@ def test_a_storage_that_is_down_is_not_asked_for_ever(record, target, copy, monk
     assert result.findings[-1] == {"problem": "untried", "left": 3}
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_database_that_goes_away_stops_what_is_being_copied(attached, target, copy, monkeypatch):
     name = name_of(attached)
     begun, ended = threading.Event(), threading.Event()
@@ -372,7 +368,6 @@ def test_a_file_that_cannot_be_listed_is_copied(closed, target, copy):
     assert list(target.contents().values()) == [b"content"]
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_file_that_can_be_neither_listed_nor_found_fails(closed, target, copy, monkeypatch):
     monkeypatch.setattr(LocalStorage, "stat", fail)
 

@@ -110,7 +110,6 @@ def test_google_cannot_have_names_with_a_line_break(record, target, copy):
     assert target.names() == ["a b"]
 
 
-@pytest.mark.usefixtures("anew")
 @from_s3
 def test_the_names_are_listed_before_the_first_byte_is_read(
     on_s3, target, command, capfd, monkeypatch

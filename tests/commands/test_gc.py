@@ -258,7 +258,6 @@ def test_the_row_of_a_name_that_could_come_back_stays(make_record, command, exec
     ]
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_file_that_cannot_be_deleted_is_told_and_the_others_go(attached, command, monkeypatch):
     (attached.folder / ANOTHER).write_bytes(b"stray")
     grow_old(attached)
@@ -347,7 +346,6 @@ def test_what_is_young_or_excluded_on_s3_stays(record, bucket, command):
 
 
 @on_s3
-@pytest.mark.usefixtures("anew")
 def test_an_upload_that_cannot_be_aborted_is_told(record, bucket, command, monkeypatch):
     time.sleep(1)
 

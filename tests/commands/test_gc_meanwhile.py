@@ -17,8 +17,6 @@ from tests.support.tus import begin
 MIB = 1024 * 1024
 everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 
-pytestmark = pytest.mark.usefixtures("anew")
-
 
 @pytest.fixture
 def before_files_are_listed(monkeypatch):

@@ -32,7 +32,18 @@ def test_help_names_the_commands(capsys):
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("check", ["--hash", "--repair", "--missing", "--older-than", "--exclude", "--json"]),
+        (
+            "check",
+            [
+                "--hash",
+                "--repair",
+                "--missing",
+                "--older-than",
+                "--exclude",
+                "--json",
+                "--metrics",
+            ],
+        ),
         ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("detach", ["LIST", "--write", "--allow-many", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),

@@ -93,7 +93,6 @@ def unreadable(name):
     return error
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_file_that_may_not_be_read_is_told_and_the_others_are_compared(
     hidden, command, monkeypatch
 ):
@@ -115,7 +114,6 @@ def test_a_file_that_may_not_be_read_is_told_and_the_others_are_compared(
     assert names(result) == [one, other]
 
 
-@pytest.mark.usefixtures("anew")
 def test_a_storage_that_fails_ends_the_check(hidden, command, monkeypatch):
     def fail(self, name, *args):
         raise StorageUnavailable(f"cannot read {name}: the server does not answer")

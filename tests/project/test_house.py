@@ -19,6 +19,7 @@ FLOORS = (
     {"http"},
     {"errors", "settings"},
     {"storage", "database"},
+    {"metrics"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Of which room each is; none has those of PostgreSQL's.

@@ -1182,13 +1182,18 @@ def test_a_status_that_says_it_is_done_is_not_believed(
 def test_a_transient_error_is_tried_again(
     gcs: GcsServer, patient: GCloudStorage, status: int, size: int
 ) -> None:
-    for operation in ("insert", "start", "chunk", "compose", "delete", "get", "media", "list"):
+    operations = ("insert", "start", "chunk", "compose", "delete", "get", "media", "list")
+    for operation in operations:
         gcs.fail(operation, refused(status, "backendError"), times=1)
+    repeated = []
+    patient.watch_retries(lambda: repeated.append(gcs.requests[-1].operation))
     expected = random_bytes(size)
     name = store(patient, expected)
     assert content(patient, name) == expected
     assert [file.name for file in patient.list()] == [name]
     assert patient.delete(name) is True
+    asked = {request.operation for request in gcs.requests}
+    assert sorted(repeated) == sorted(asked.intersection(operations))
 
 
 def test_what_is_not_transient_is_not_tried_again(gcs: GcsServer, patient: GCloudStorage) -> None:

@@ -210,12 +210,15 @@ def test_a_missing_bucket_is_not_a_missing_file(make_s3: MakeS3, server: S3Serve
 
 def test_a_server_that_is_down_is_reported_soon(make_s3: MakeS3, moto: S3Server) -> None:
     storage = make_s3(moto, endpoint_url=f"http://127.0.0.1:{free_port()}", num_retries=1)
+    repeated = []
+    storage.watch_retries(lambda: repeated.append(True))
     begun = time.monotonic()
     staged = storage.stage(NewFile("a.txt"))
     staged.write(b"x")
     with pytest.raises(StorageUnavailable, match=r"cannot store .*Could not connect"):
         staged.finish()
     assert time.monotonic() - begun < 5
+    assert repeated == [True]
 
 
 @pytest.mark.apart

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.inventory import GoogleBucket
@@ -176,3 +178,20 @@ def test_a_file_under_hold_is_left_and_told(record, gcs, caplog):
     assert record.data["attachment"] is None
     assert gcs.keys() == [name]
     assert "under active Temporary hold" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_a_request_that_is_sent_again_is_counted(make_record, gcs):
+    plugins = "kinto.plugins.prometheus kinto_attachment"
+    record = make_record(**{"kinto.includes": plugins, "kinto.attachment.gcloud.num_retries": "1"})
+
+    def retries():
+        text = record.app.get("/v1/__metrics__").text
+        (count,) = re.findall(r'^kinto_attachments_retries_total{of="storage"} (.+)$', text, re.M)
+        return float(count)
+
+    before = retries()
+    gcs.fail("insert", loses_the_answer, times=1)
+    record.attach()
+
+    assert retries() == before + 1

@@ -101,16 +101,6 @@ def test_the_heartbeat_of_a_read_only_server_does_not_try(make_app, files):
     assert not files.exists()
 
 
-def test_the_methods_of_the_storage_are_timed(make_app):
-    app = make_app(**{"kinto.includes": "tests.plugins.recording_timers kinto_attachment"})
-
-    app.get("/v1/__heartbeat__")
-
-    timed = app.registry.timed
-    assert ("backend.localstorage.seconds", "stage") in timed
-    assert ("backend.localstorage.seconds", "delete") in timed
-
-
 def test_the_storage_is_where_plugins_of_pyramid_storage_look_for_it(app):
     storage = app.registry.getUtility(IFileStorage)
 

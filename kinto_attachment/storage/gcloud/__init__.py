@@ -7,7 +7,7 @@ becomes visible as a whole, and never replaces another one.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -94,6 +94,9 @@ class GCloudStorage(FileStorage, GoogleCloudStorage):
             raise StorageUnavailable(
                 f"no permission in bucket {self.bucket_name!r}: {', '.join(missing)}"
             )
+
+    def watch_retries(self, on_retry: Callable[[], object]) -> None:
+        self._bucket.session.on_retry = on_retry
 
     def refuses(self, name: str) -> str | None:
         return _refusal(name)

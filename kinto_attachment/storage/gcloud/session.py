@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -108,6 +108,8 @@ class Session:
         self._options = options
         self.url = (options.endpoint_url or _GOOGLE).rstrip("/")
         """The URL of the server, without a slash at its end."""
+        self.on_retry: Callable[[], object] = lambda: None
+        """Called before a request is repeated."""
         self._lock = threading.Lock()
         self._authorized: Any = None
         self._pid = 0
@@ -160,6 +162,7 @@ class Session:
                     raise
                 uncertain = error.may_have_happened
             tries += 1
+            self.on_retry()
             pause(tries)
 
     def connect(self) -> Any:

@@ -82,6 +82,7 @@ class UploadSession:
                     raise
                 failures += 1
                 is_direct, asks = False, True
+                self._session.on_retry()
                 pause(failures)
                 continue
             if kept > self._kept:

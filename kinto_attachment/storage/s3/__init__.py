@@ -7,7 +7,7 @@ becomes visible as a whole, and never replaces another one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from datetime import timezone
 from typing import Any
@@ -53,6 +53,9 @@ class S3Storage(FileStorage, S3FileStorage):
     def s3_client(self) -> Any:
         """The boto3 client of this process. Raises ``StorageUnavailable``."""
         return self._bucket.client
+
+    def watch_retries(self, on_retry: Callable[[], object]) -> None:
+        self._bucket.on_retry = on_retry
 
     def refuses(self, name: str) -> str | None:
         if len(name.encode()) > _MAX_KEY_BYTES:

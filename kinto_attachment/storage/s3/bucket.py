@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from boto3.exceptions import Boto3Error
@@ -39,6 +39,8 @@ class Bucket:
         """``False`` once the store has refused ``If-None-Match: *``, or ignored it."""
         self.conditions_checked = False
         """Whether it is known if the store ignores it."""
+        self.on_retry: Callable[[], object] = lambda: None
+        """Called when boto3 repeats a request."""
         self.second_buffer = threading.Semaphore()
         """Held by the one upload that has two parts in memory."""
         self._client: Any = None
@@ -53,9 +55,15 @@ class Bucket:
         if self._client_pid != os.getpid():
             with self._client_lock:
                 if self._client_pid != os.getpid():
-                    self._client = _make_client(self.options)
+                    client = _make_client(self.options)
+                    client.meta.events.register("request-created.s3", self._on_request)
+                    self._client = client
                     self._client_pid = os.getpid()
         return self._client
+
+    def _on_request(self, request: Any, **_: Any) -> None:
+        if request.context["retries"]["attempt"] > 1:
+            self.on_retry()
 
     def head(self, key: str) -> dict[str, Any] | None:
         """Return the answer to HeadObject; ``None`` if there is no such object."""
