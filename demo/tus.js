@@ -15,7 +15,8 @@ export class TusError extends Error {
 
   /** Whether it may go well when it is tried again. */
   get passes() {
-    return [0, 409, 423, 429].includes(this.status) || this.status >= 500;
+    // 507: a quota is exceeded, until somebody deletes something.
+    return [0, 409, 423, 429].includes(this.status) || (this.status >= 500 && this.status !== 507);
   }
 }
 

@@ -61,6 +61,7 @@ def includeme(config: Any) -> None:
     listeners.register(config)
     migrations.register(config, settings)
 
+    quota = settings.quotas.get("")
     config.add_api_capability(
         "attachments",
         description="Add file attachments to records",
@@ -68,6 +69,7 @@ def includeme(config: Any) -> None:
         version=__version__,
         base_url=settings.extra_base_url,
         **({} if files.private is None else {"private": PRIVATE_PREFIX}),
+        **({} if quota is None else {"quota": quota.limits}),
         resumable=capability(settings),
     )
     config.add_settings({"attachment.base_url": settings.base_url})

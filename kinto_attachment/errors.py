@@ -21,6 +21,7 @@ from pyramid.httpexceptions import (
     HTTPException,
     HTTPForbidden,
     HTTPGone,
+    HTTPInsufficientStorage,
     HTTPLocked,
     HTTPMethodNotAllowed,
     HTTPNotFound,
@@ -266,6 +267,17 @@ class StorageTooSmall(Refusal):
 
     status, errno = HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE
     sentence = "The attachment is larger than the file storage can hold."
+
+
+class QuotaExceeded(Refusal):
+    """The files of the site, of a bucket or of a collection would exceed ``quota_bytes`` or
+    ``quota_files``.
+
+    Answered as by the quotas of earlier versions of Kinto, whose clients know this ``errno``.
+    """
+
+    status, errno = HTTPInsufficientStorage, ERRORS.FORBIDDEN
+    sentence = "The attachments of {where} would exceed the quota of {limit}: delete some first."
 
 
 class MetadataModified(Refusal):

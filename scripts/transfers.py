@@ -320,7 +320,10 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, _PASSING):
         return True
     status = status_of(error)
-    return status is not None and (status in (408, 409, 423, 429) or status >= 500)
+    # 507: a quota is exceeded, until somebody deletes something.
+    return status in (408, 409, 423, 429) or (
+        status is not None and status >= 500 and status != 507
+    )
 
 
 def _retry_after(response: requests.Response | None) -> float | None:

@@ -1058,7 +1058,7 @@ def test_settings_are_kept_as_they_were_written(make_app):
 
 @assumed(
     "kinto.core.initialization.load_default_settings",
-    by="commands/target.py",
+    by="commands/ini.py",
     why="the storage of another ini file is opened without a second server",
 )
 def test_settings_are_read_without_a_server(monkeypatch):
@@ -1075,6 +1075,24 @@ def test_settings_are_read_without_a_server(monkeypatch):
     assert settings["probe.path"] == "b"
     with pytest.raises(ValueError, match="in conflict"):
         load_default_settings(Configurator(settings={**written, "probe.path": "c"}), {})
+
+
+@on_postgresql
+@assumed(
+    "storage_backend.load_from_config",
+    by="commands/ini.py",
+    why="preflight reads the records of a server that does not start",
+)
+def test_a_storage_backend_is_opened_without_a_server(backend, kinto_settings):
+    """Its module makes it from a configuration that has three settings beside its own."""
+    own = {name: value for name, value in kinto_settings.items() if ".storage_" in name}
+    config = Configurator(settings={"settings_prefix": "kinto", **own})
+    needed = {"storage_max_fetch_size": 1, "transaction_per_request": True}
+    load_default_settings(config, needed)
+
+    module = config.maybe_dotted(config.get_settings()["storage_backend"])
+
+    assert module.load_from_config(config).list_all("bucket", "") == []
 
 
 @assumed(

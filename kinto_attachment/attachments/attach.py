@@ -18,9 +18,11 @@ from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
 from kinto_attachment.attachments.last_look import last_look
+from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.attachments.references import References
 from kinto_attachment.database.commit import OutcomeUnknown, commit
 from kinto_attachment.database.objects import is_transactional
+from kinto_attachment.database.transactions import OwnTransaction
 from kinto_attachment.errors import UnknownRecord
 from kinto_attachment.http.multipart import FILE
 from kinto_attachment.http.preconditions import Preconditions
@@ -69,6 +71,11 @@ class RecordAttachment:
         self._request.registry.attachment_site.write_after_commit()
         return attachment
 
+    def room(self, size: int) -> Room:
+        """Return how many bytes a new file may have, of which ``size`` are known. See
+        ``Quotas.room()``."""
+        return self._references.room(self._holder, size)
+
     def is_used(self, name: str) -> bool:
         """Whether a file has, or had, that name."""
         return self._references.is_used(name)
@@ -112,6 +119,26 @@ class RecordAttachment:
     def shows(self, name: str) -> bool:
         """Whether the record references the file."""
         return self._references.referenced_by(self._holder) == name
+
+
+def find_room(
+    request: Any,
+    settings: Settings,
+    files: FileStorage,
+    own_transaction: OwnTransaction,
+    size: int,
+) -> Room | None:
+    """Return how many bytes a file for the record may have now; ``None`` without a quota.
+
+    ``size`` is what is known of it in advance. Whether it fits is decided when it is attached.
+    Raises ``QuotaExceeded`` if it does not fit now.
+    """
+    if not settings.has_quota(request.matchdict):
+        return None
+    with own_transaction():
+        room = RecordAttachment(request, settings, files).room(size)
+    room.check(size)
+    return room
 
 
 def attach_file(

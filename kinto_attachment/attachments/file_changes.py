@@ -11,6 +11,7 @@ from collections.abc import Iterable, Set
 
 import transaction
 
+from kinto_attachment.attachments.quotas import Changes
 from kinto_attachment.storage import FileStorage, State
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ class FileChanges:
 
         self.released: set[str] = set()
         """Names of files that a holder has released in this transaction."""
+
+        self.usage: Changes = {}
+        """How it changes what has a quota."""
 
     @classmethod
     def current(cls, files: FileStorage) -> FileChanges:

@@ -7,17 +7,21 @@ from typing import Any
 
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.references import References
+from kinto_attachment.errors import answered
 
 
 def last_look(request: Any) -> None:
-    """Keep the files that records still reference, whoever has written them.
+    """Keep the files that records still reference, whoever has written them; then count them.
 
-    Costs nothing where the current transaction gives up no file. Raises Kinto's ``BackendError``.
+    Costs nothing where the current transaction gives up no file, and changes nothing that has a
+    quota. Raises ``QuotaExceeded``, and Kinto's ``BackendError``.
     """
     changes = FileChanges.pending(request.registry.attachment_files)
     if changes is not None:
         registry = request.registry
-        References(registry.storage, registry.attachment_settings, changes).keep_referenced()
+        references = References(registry.storage, registry.attachment_settings, changes)
+        references.keep_referenced()
+        references.settle_usage()
 
 
 def tween(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
@@ -28,7 +32,8 @@ def tween(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
 
     def handle(request: Any) -> Any:
         response = handler(request)
-        last_look(request)
+        with answered():
+            last_look(request)
         return response
 
     return handle

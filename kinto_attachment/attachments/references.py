@@ -30,6 +30,7 @@ from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
 from kinto_attachment.attachments.locations import last_segments, may_be_same_file, names_in
+from kinto_attachment.attachments.quotas import Changes, Quotas, Room
 from kinto_attachment.attachments.readers import Readers
 from kinto_attachment.database.location_index import IndexMissing, records_ending_with
 from kinto_attachment.database.objects import Object, get, is_transactional
@@ -62,19 +63,36 @@ class References:
         self._rows = Rows(kinto_storage)
         self._settings = settings
         self._changes = changes
+        self._quotas = Quotas(kinto_storage, FILES, settings.quotas)
 
     def add(self, name: str, metadata: Metadata, holder: Holder) -> None:
         """Create the row of a new file, before its first ``holder`` is written.
 
         Where a transaction decides, ``sync()`` or ``keep_referenced()`` write it with other rows.
-        Raises ``NameTaken`` if a file has, or had, that name.
+        Raises ``NameTaken`` if a file has, or had, that name; ``QuotaExceeded`` where nothing
+        rolls back.
         """
         # Only names that are not random can come back.
         if not self._settings.is_random(name) and self._locked_file(name) is not None:
             raise NameTaken()
         row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
         row |= {"private": True} if is_private(name) else {}
-        self._rows.put_later(FILES, name, row)
+        self._write_file(row, added=holder, later=True)
+
+    def room(self, holder: Holder, size: int) -> Room:
+        """Return how many bytes a new file of the record may have, whose file it replaces. See
+        ``Quotas.room()``."""
+        changes: Changes = {}
+        self._quotas.note(changes, {"holders": [holder.uri]}, [], limited=True)
+        self._note_release(changes, holder)
+        return self._quotas.room(changes, size)
+
+    def settle_usage(self, *, enforce: bool = True) -> None:
+        """Count what the transaction has changed, right before it commits.
+
+        With ``enforce``, raises ``QuotaExceeded`` for what clients have added.
+        """
+        self._quotas.settle(self._changes.usage, enforce=enforce)
 
     def add_kept(self, since: Mapping[str, int]) -> int:
         """Create the rows of files that an earlier version has kept, by their names, with the time
@@ -281,7 +299,9 @@ class References:
         for uri, holding in holdings.items():
             # Without a row, see _remove_holder().
             if row := rows.get(holding["name"]):
+                before = row["holders"]
                 self._drop_holder(row, by_uri[uri])
+                self._quotas.note(self._changes.usage, row, before)
         self._rows.replace_many(FILES, rows)
         self._rows.delete_many(HOLDINGS, holdings)
 
@@ -416,7 +436,7 @@ class References:
             row.pop("gone", None)
             row.pop("kept", None)
             row["holders"] = sorted({*row["holders"], holder.uri})
-            self._write_file(row)
+            self._write_file(row, added=holder)
 
     def _may_copy(self, row: Row, holder: Holder) -> bool:
         """Whether whoever writes the record may read the private file, or has just taken it from
@@ -474,8 +494,35 @@ class References:
             holding["shown"] = {key: attachment[key] for key in attachment if key != "location"}
         self._rows.put(HOLDINGS, holder.uri, holding)
 
-    def _write_file(self, row: Row) -> None:
-        self._rows.put(FILES, row["name"], row)
+    def _write_file(self, row: Row, added: Holder | None = None, *, later: bool = False) -> None:
+        """Write the row of a file; ``added`` is the holder that a client has added. With
+        ``later``, see ``Rows.put_later()``."""
+        with self._quotas.exclusive():
+            if self._quotas:
+                self._note(row, added)
+            put = self._rows.put_later if later else self._rows.put
+            put(FILES, row["name"], row)
+
+    def _note(self, row: Row, added: Holder | None) -> None:
+        """Note what a write of the row changes. Raises ``QuotaExceeded`` where nothing rolls
+        back."""
+        before = (self.file(row["name"]) or {"holders": []})["holders"]
+        if is_transactional(self._kinto_storage):
+            limited = added is not None
+            self._quotas.note(self._changes.usage, row, before, limited=limited)
+        elif added is not None:
+            changes: Changes = {}
+            self._quotas.note(changes, row, before, limited=True)
+            self._note_release(changes, added)
+            self._quotas.check(changes)
+
+    def _note_release(self, changes: Changes, holder: Holder) -> None:
+        """Note that the record releases its file."""
+        held = self.held_by(holder)
+        row = held and self.file(held)
+        if row:
+            others = [uri for uri in row["holders"] if uri != holder.uri]
+            self._quotas.note(changes, {**row, "holders": others}, row["holders"])
 
 
 def _meant(attachment: Object, holding: Row | None, files: Mapping[str, Row]) -> str | None:

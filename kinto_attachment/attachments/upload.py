@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import PurePosixPath
 
 from kinto_attachment.attachments.inspection import Inspection, Metadata
+from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.errors import ExtensionNotAllowed, FileTooLarge, FolderTooLong
 from kinto_attachment.http.multipart import FilePart
 from kinto_attachment.settings import CollectionSettings
@@ -56,7 +57,7 @@ class UploadPolicy:
 
     def check_form_length(self, length: int | None) -> None:
         """Raise ``FileTooLarge`` if the file in a form of ``length`` bytes surely is."""
-        self.check_size(None if length is None else length - _FORM_OVERHEAD)
+        self.check_size(least_size(length))
 
     def accept(self, part: FilePart, size: int | None = None) -> IncomingFile:
         """Name a file of about ``size`` bytes. Raises ``ExtensionNotAllowed``."""
@@ -98,6 +99,11 @@ class UploadPolicy:
         )
 
 
+def least_size(length: int | None) -> int:
+    """Return how many bytes the file in a form of ``length`` bytes has at least."""
+    return max(0, (length or 0) - _FORM_OVERHEAD)
+
+
 @dataclass(frozen=True)
 class IncomingFile:
     """A file that the policy accepts; ``new`` is how the storage takes it."""
@@ -118,13 +124,18 @@ class StagedUpload:
     A context manager: leaves nothing of the file on exit unless ``finish()`` has returned.
     """
 
-    def __init__(self, files: FileStorage, file: IncomingFile) -> None:
+    def __init__(self, files: FileStorage, file: IncomingFile, room: Room | None = None) -> None:
         """Raises ``StorageUnavailable``."""
+        self._room = room
+        self._size = 0
         self._inspection = file.inspection()
         self._staged = files.stage(file.new)
 
     def write(self, chunk: bytes) -> None:
-        """Append ``chunk``. Raises ``FileTooLarge``, ``StorageUnavailable``."""
+        """Append ``chunk``. Raises ``FileTooLarge``, ``QuotaExceeded``, ``StorageUnavailable``."""
+        if self._room is not None:
+            self._size += len(chunk)
+            self._room.check(self._size)
         self._inspection.update(chunk)
         self._staged.write(chunk)
 

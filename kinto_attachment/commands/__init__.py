@@ -1,6 +1,7 @@
 """The ``kinto-attachment`` command: checks and cleans up all records, rows and files of a server.
 
-It loads the application of an ini file as ``kinto migrate`` does, and may run beside servers.
+It loads the application of an ini file as ``kinto migrate`` does (but for ``preflight``), and may
+run beside servers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,12 @@ from kinto_attachment.commands import (
     copy,
     detach,
     gc,
+    preflight,
     publish,
     rebase,
     restore,
     textfile,
+    usage,
     withdraw,
 )
 from kinto_attachment.commands.report import PrintableFormatter, Report, printable
@@ -59,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> tuple[int, dict[str, int] | None]:
     """Run the command; return the exit status, and its counts if it has done its work."""
     try:
-        with bootstrap(options.ini, options={"command": "kinto-attachment"}) as environment:
-            site = Site(environment["registry"])
+        with options.open_site(options.ini) as site:
             report = Report(options.command, as_json=options.json)
             ok: bool = options.run(site, options, report)
     except (BackendError, ConfigurationError, OSError, Refused, StorageUnavailable) as error:
@@ -71,6 +74,13 @@ def _run(options: argparse.Namespace) -> tuple[int, dict[str, int] | None]:
 def _failed(error: Exception) -> int:
     print(printable(f"kinto-attachment: {error}"), file=sys.stderr)
     return 2
+
+
+@contextmanager
+def _open_site(ini: str) -> Iterator[Site]:
+    """Load the application of an ini file. Raises what it raises at the start, and ``Refused``."""
+    with bootstrap(ini, options={"command": "kinto-attachment"}) as environment:
+        yield Site(environment["registry"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         help="settings of the Kinto server (default: $KINTO_INI, or config/kinto.ini)",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (check, copy, detach, gc, publish, rebase, restore, withdraw):
+    for module in (check, copy, detach, gc, preflight, publish, rebase, restore, usage, withdraw):
         _add_command(commands, module)
     return parser
 
@@ -111,4 +121,5 @@ def _add_command(commands: Any, module: Any) -> None:
             help="replace this file with the outcome, for node_exporter's textfile collector",
         )
     module.add_options(command)
-    command.set_defaults(run=module.run)
+    # One command works where the application does not start.
+    command.set_defaults(run=module.run, open_site=getattr(module, "open_site", _open_site))

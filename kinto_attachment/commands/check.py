@@ -75,7 +75,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         if options.missing:
             report.list_only()
             return not _add(report, _missing(site, inventory))
-        counts = {**inventory.counts(), **excluded.counts()}
+        counts = {**inventory.counts(started - options.older_than), **excluded.counts()}
         tell_of_folders(report, inventory)
         tell_of_unknown_bases(report, inventory, site.settings)
         counts["files missing"] = _add(report, _missing(site, inventory))

@@ -80,7 +80,7 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
         tell_of_unknown_bases(report, inventory, site.settings)
         if doubt:
             report.finding(f"--delete would be refused: {doubt}", problem="doubt", text=doubt)
-        counts = {**inventory.counts(), **excluded.counts()}
+        counts = {**inventory.counts(selection.before), **excluded.counts()}
         if options.mark or options.delete:
             counts["marks removed"] = unmark(site.kinto_storage, inventory.stale_marks())
         if options.mark:

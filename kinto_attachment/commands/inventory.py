@@ -7,6 +7,7 @@ Which file a record shows does not depend on the base URL before the name: see `
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -152,9 +153,13 @@ class Inventory:
         self._database.executescript(sql.JOINED)
         self._database.execute(sql.ORPHANS, {"kept_before": kept_before / 1000})
 
-    def counts(self) -> dict[str, int]:
-        """Count what was read."""
+    def counts(self, before: datetime | None = None) -> dict[str, int]:
+        """Count what was read. Each stored file is in exactly one of the counts ``sql.STATES``;
+        those that are not older than ``before`` are young."""
         counts = {title: self._count(query) for title, query in sql.COUNTS.items()}
+        age = math.inf if before is None else before.timestamp()
+        counts |= dict.fromkeys(sql.STATES, 0)
+        counts.update(self._database.execute(sql.COUNT_STATES, {"before": age}))
         return {**counts, "folders that may not be read": len(self.unreadable)}
 
     def missing(self) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -134,13 +134,33 @@ _COUNTS = {
         SELECT count(*) FROM shown WHERE NOT known AND uri IN ({shows})""",
     "rows of files": "SELECT count(*) FROM rows",
     "files stored": "SELECT count(*) FROM files",
-    "files kept": "SELECT count(*) FROM orphans WHERE kind = 'kept'",
     "bytes kept": "SELECT COALESCE(sum(size), 0) FROM orphans WHERE kind = 'kept'",
-    "files foreign": "SELECT count(*) FROM orphans WHERE kind = 'foreign'",
     "bytes foreign": "SELECT COALESCE(sum(size), 0) FROM orphans WHERE kind = 'foreign'",
-    "files excluded": "SELECT count(*) FROM files WHERE excluded",
 }
 COUNTS = {title: query.format(shows=_SHOWS) for title, query in _COUNTS.items()}
+
+# What each stored file is: one of these.
+STATES = (
+    "files referenced",
+    "files of resumable uploads",
+    "files unreferenced",
+    "files unreferenced but young",
+    "files kept",
+    "files foreign",
+    "files excluded",
+    "files with a doubtful row",
+)
+COUNT_STATES = """
+SELECT CASE WHEN excluded THEN 'files excluded'
+            WHEN kind IN ('kept', 'foreign') THEN 'files ' || kind
+            WHEN orphans.modified < :before THEN 'files unreferenced'
+            WHEN kind IS NOT NULL THEN 'files unreferenced but young'
+            WHEN name IN (SELECT name FROM protected) THEN 'files referenced'
+            WHEN name IN (SELECT name FROM needed) THEN 'files of resumable uploads'
+            ELSE 'files with a doubtful row' END AS state, count(*)
+  FROM files LEFT JOIN orphans USING (name)
+ GROUP BY state
+"""
 
 UNKNOWN_BASES = """
 SELECT base_of(attachment, name) AS base, count(*) AS records

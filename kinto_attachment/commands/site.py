@@ -63,7 +63,9 @@ class Site:
     def references(self) -> Iterator[References]:
         """Open the rows in a transaction of their own, which deletes no files."""
         with transaction.manager:
-            yield References(self.kinto_storage, self.settings, FileChanges(self.files))
+            references = References(self.kinto_storage, self.settings, FileChanges(self.files))
+            yield references
+            references.settle_usage(enforce=False)
 
     def needed(self) -> frozenset[str]:
         """Return what resumable uploads need now: see ``ResumableUpload.needs()``."""
@@ -77,4 +79,6 @@ class Site:
         with transaction.manager:
             changes = FileChanges.current(self.files)
             UploadStore(self.kinto_storage).terminate(upload, changes)
-            References(self.kinto_storage, self.settings, changes).keep_referenced()
+            references = References(self.kinto_storage, self.settings, changes)
+            references.keep_referenced()
+            references.settle_usage(enforce=False)

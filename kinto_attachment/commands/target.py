@@ -9,13 +9,11 @@ import itertools
 import os
 from dataclasses import dataclass
 
-from kinto.core.initialization import load_default_settings
-from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
-from pyramid.paster import get_appsettings
 
 from kinto_attachment.attachments.site import MARKER, mark_site, marked_site
 from kinto_attachment.commands.evidence import check_base_path
+from kinto_attachment.commands.ini import read_ini
 from kinto_attachment.commands.site import Refused
 from kinto_attachment.settings import Settings
 from kinto_attachment.storage import (
@@ -59,7 +57,7 @@ def open_target(ini: str, source: Settings) -> Target:
     Raises ``Refused``, ``OSError``.
     """
     try:
-        settings = _read(ini)
+        settings = Settings.from_kinto(read_ini(ini).get_settings())
         check_base_path(settings)
         for one, other in itertools.product(_places(source), _places(settings)):
             _check_place(one, other)
@@ -69,14 +67,6 @@ def open_target(ini: str, source: Settings) -> Target:
         raise Refused(f"--to-ini {ini}: {error}") from error
     except configparser.Error as error:
         raise Refused(f"--to-ini {ini} is no ini file: {error}") from error
-
-
-def _read(ini: str) -> Settings:
-    """Read the plugin's settings as Kinto would, environment variables included."""
-    settings = {**get_appsettings(ini), "settings_prefix": "kinto"}
-    config = Configurator(settings=settings)
-    load_default_settings(config, {})
-    return Settings.from_kinto(config.get_settings())
 
 
 def _places(settings: Settings) -> list[StorageOptions]:

@@ -7,7 +7,9 @@ there these functions only read. Transactions take locks in this order, to avoid
 2. the record;
 3. rows of files, those of one record (or of one page of deleted records) sorted by name;
 4. rows of records ("holdings"), written without being locked first;
-5. the row of a resumable upload: alone, or under the lock of its record or collection.
+5. the row of a resumable upload: alone, or under the lock of its record or collection;
+6. the counts of quotas, last of all: those of collections, then of buckets, then of the site, each
+   sorted by URI.
 
 Two cases differ: a batch takes 2 to 4 anew for each record, in the order of its events; and when a
 collection or bucket is deleted, 3 to 5 come before the records, which are deleted last.

@@ -122,14 +122,14 @@ def records_with_attachment(connection: Any) -> Iterator[tuple[str, dict[str, An
     Includes records of collections that do not exist any more: they reappear with the next
     collection of that name.
     """
-    for row in _stream(connection, _RECORDS):
+    for row in stream(connection, _RECORDS):
         yield row.uri, row.attachment
 
 
 def rows(connection: Any, resource_name: str) -> Iterator[Row]:
     """Yield every row of the plugin with that name."""
     # Links of earlier versions may have the name, but PARENT itself as their parent.
-    for row in _stream(connection, _ROWS, resource_name=resource_name, parents=f"{PARENT}/"):
+    for row in stream(connection, _ROWS, resource_name=resource_name, parents=f"{PARENT}/"):
         yield row.data
 
 
@@ -144,6 +144,7 @@ def current_rows(kinto_storage: Any, resource_name: str) -> Iterator[Row]:
         yield from kinto_storage.list_all(resource_name=resource_name, parent_id=f"{PARENT}/*")
 
 
-def _stream(connection: Any, query: str, **parameters: Any) -> Iterator[Any]:
+def stream(connection: Any, query: str, **parameters: Any) -> Iterator[Any]:
+    """Yield the rows of a query, of which only some are in memory at a time."""
     options = {"stream_results": True, "yield_per": _FETCHED}
     yield from connection.execute(sqlalchemy.text(query), parameters, execution_options=options)

@@ -198,6 +198,7 @@ ERRORS = {
     "412": described_error("The record is not as `If-Match` or `If-None-Match` wants it."),
     "503": described_error("The storage is not available, retry later."),
 }
+QUOTA = {"507": described_error("A quota of the site, bucket or collection is exceeded.")}
 _REFUSED_BY_NAME = {
     "401": described_error("The user is not known, and the file is private or does not exist."),
     "403": described_error("The link is not valid, or not any more."),
@@ -232,6 +233,7 @@ _DESCRIPTIONS: dict[str, dict[str, Any]] = {
             "201": _Attached(description="The record is created, with the file."),
             "413": described_error("The file, or a field, is too large."),
             **ERRORS,
+            **QUOTA,
         },
     },
     "DELETE": {

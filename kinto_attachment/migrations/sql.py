@@ -14,9 +14,14 @@ from kinto_attachment.database.rows import PARENT, ROW
 HAS_TABLES = "SELECT to_regclass('objects') IS NOT NULL"
 
 # Version 9 renamed the resource of its links. The plugin's rows have other parents.
-_IS_LINK = f"parent_id = '{PARENT}' AND resource_name IN ('', 'attachments') AND NOT deleted"
+IS_LINK = f"parent_id = '{PARENT}' AND resource_name IN ('', 'attachments') AND NOT deleted"
 
-COUNT_LINKS = f"SELECT count(*) FROM objects WHERE {_IS_LINK}"
+HAS_LOCATION = """
+    resource_name = 'record' AND NOT deleted
+    AND jsonb_typeof(data->'attachment'->'location') = 'string'
+"""
+
+COUNT_LINKS = f"SELECT count(*) FROM objects WHERE {IS_LINK}"
 
 # Keeps records as they were planned for until the transaction ends. To be taken before any other
 # lock, so that whoever waits for it is not waited for.
@@ -47,32 +52,32 @@ _METADATA_OF_ROW = """
 """
 
 # Segments of a name, at most, under unknown base URLs: any client may write long ones.
-_DEPTH = 20
+DEPTH = 20
 
 PLAN = (
     f"""
 CREATE TEMPORARY TABLE attachment_links ON COMMIT DROP AS
 SELECT id, resource_name, data->>'location' AS name, data->>'record_uri' AS record_uri
   FROM objects
- WHERE {_IS_LINK}
+ WHERE {IS_LINK}
     """,
     """
 CREATE TEMPORARY TABLE attachment_names ON COMMIT DROP AS
 SELECT DISTINCT name FROM attachment_links WHERE name <> ''
     """,
-    """
+    f"""
 CREATE TEMPORARY TABLE attachment_records ON COMMIT DROP AS
 SELECT parent_id || '/records/' || id AS uri,
        data->'attachment'->>'location' AS location,
        (data->'attachment') - 'location' AS metadata
   FROM objects
- WHERE resource_name = 'record' AND NOT deleted
-   AND jsonb_typeof(data->'attachment'->'location') = 'string'
+ WHERE {HAS_LOCATION}
     """,
     "ANALYZE attachment_links",
     "ANALYZE attachment_names",
     "ANALYZE attachment_records",
-    # Leaves out records that have a holding already, and files that are marked gone.
+    # Leaves out records whose holding is current, and files that are marked gone. A holding is not
+    # if an earlier version, after a way back, has replaced the file: the location is another one.
     f"""
 CREATE TEMPORARY TABLE attachment_holders ON COMMIT DROP AS
 SELECT DISTINCT ON (uri) uri, names.name, location, metadata, link.name IS NOT NULL AS linked
@@ -81,7 +86,9 @@ SELECT DISTINCT ON (uri) uri, names.name, location, metadata, link.name IS NOT N
        JOIN attachment_names AS names ON names.name = substr(location, char_length(base) + 1)
        LEFT JOIN attachment_links AS link ON link.record_uri = uri AND link.name = names.name
  WHERE {_IS_UNDER_BASE}
-   AND NOT EXISTS (SELECT FROM objects WHERE {_row_of(HOLDINGS, "uri")})
+   AND NOT EXISTS (SELECT FROM objects
+                    WHERE {_row_of(HOLDINGS, "uri")}
+                      AND COALESCE(data->>'location' = location, TRUE))
    AND NOT EXISTS (SELECT FROM objects WHERE {_row_of(FILES, "names.name")} AND data ? 'gone')
  ORDER BY uri, char_length(base) DESC
     """,
@@ -112,7 +119,7 @@ SELECT uri, name, left(location, char_length(location) - char_length(name)) AS b
                    SELECT FROM unnest(CAST(:bases AS text[])) AS base WHERE {_IS_UNDER_BASE}
                )) AS unknown
        CROSS JOIN generate_series(
-           greatest(2, cardinality(parts) - {_DEPTH - 1}), cardinality(parts)
+           greatest(2, cardinality(parts) - {DEPTH - 1}), cardinality(parts)
        ) AS start
        JOIN attachment_names ON name = array_to_string(parts[start:], '/')
        LEFT JOIN attachment_files AS known USING (name)
@@ -220,6 +227,8 @@ SELECT '{ROW}', {_parent("uri")}, '{HOLDINGS}',
        FALSE
   FROM attachment_holders JOIN attachment_files AS file USING (name)
  ORDER BY 2
+ON CONFLICT (id, parent_id, resource_name) DO UPDATE
+   SET data = EXCLUDED.data, last_modified = EXCLUDED.last_modified
     """,
     f"""
 INSERT INTO objects (id, parent_id, resource_name, data, deleted)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,19 @@ _PREFIX = "attachment."
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 _BY_NAME = {setting.name: setting for setting in SCHEMA}
 _BY_COLLECTION = tuple(setting.name for setting in SCHEMA if setting.by_collection)
+# Of all that is in the site, a bucket or a collection: unlike with other settings, the one of a
+# collection does not replace that of its bucket.
+_QUOTAS = ("quota_bytes", "quota_files")
+_KINDS = ("buckets", "collections")
+_OF_FILES = tuple(name for name in _BY_COLLECTION if name not in _QUOTAS)
+
+
+class InvalidSetting(ConfigurationError):
+    """One setting, ``key`` as Kinto has it, cannot be right, whatever the others are."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,19 @@ class CollectionSettings:
     max_size_bytes: int
     cache_control: str | None
     private: bool
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many bytes and files there may be; 0: no limit."""
+
+    bytes: int
+    files: int
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Those that there are, as ``bytes`` and ``files``."""
+        return {name: limit for name, limit in asdict(self).items() if limit}
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,7 @@ class Settings:
 
     ``uploads_expire`` counts from the last byte of a resumable upload. ``defaults`` are for
     collections without ``overrides``, whose keys are (bucket,) or (bucket, collection).
+    ``quotas`` are by the URI of their bucket or collection; that of the site is empty.
     """
 
     base_url: str
@@ -82,12 +109,12 @@ class Settings:
     uploads_expire: timedelta
     defaults: CollectionSettings
     overrides: Mapping[tuple[str, ...], CollectionSettings] = field(default_factory=dict)
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
 
     @classmethod
     def from_kinto(cls, settings: Mapping[str, Any]) -> Settings:
         """Read Kinto's settings. Raises ``ConfigurationError``."""
-        refuse_placeholders(settings, os.environ)
-        given = dict(_attachment_settings(settings))
+        given = dict(given_settings(settings))
         resources = {key: given.pop(key) for key in list(given) if key.startswith("resources.")}
         for name in given:
             if name not in _BY_NAME:
@@ -100,13 +127,14 @@ class Settings:
         storage = storage_options(given, values)
         if isinstance(storage, GCloudOptions):
             values |= _gcloud_cache_control(given, values)
-        defaults = CollectionSettings(**{name: values[name] for name in _BY_COLLECTION})
-        overrides = _overrides(
-            resources,
-            defaults,
-            has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", "")),
+        defaults = CollectionSettings(**{name: values[name] for name in _OF_FILES})
+        own = _by_ids(
+            resources, has_alias=DEFAULT_BUCKET_PLUGIN in aslist(settings.get("includes", ""))
         )
+        overrides = _overrides(own, defaults)
         has_private = any(each.private for each in (defaults, *overrides.values()))
+        # After what is wrong with one setting, all of which ``former`` looks for.
+        refuse_placeholders(settings, os.environ)
         return cls(
             base_url=values["base_url"],
             extra_base_url=values["extra.base_url"] or values["base_url"],
@@ -118,6 +146,7 @@ class Settings:
             uploads_expire=values["uploads.expires"],
             defaults=defaults,
             overrides=overrides,
+            quotas=_quotas({(): values, **own}),
         )
 
     @property
@@ -132,6 +161,14 @@ class Settings:
             or self.overrides.get((bucket_id,))
             or self.defaults
         )
+
+    def has_quota(self, ids: Mapping[str, str]) -> bool:
+        """Whether there is one for files of the record with these ids."""
+        if not self.quotas:
+            return False
+        bucket = f"/buckets/{ids['bucket_id']}"
+        uris = ("", bucket, f"{bucket}/collections/{ids['collection_id']}")
+        return any(uri in self.quotas for uri in uris)
 
     def is_random(self, name: str) -> bool:
         """Whether the plugin makes names like that of a stored file, where ``randomize`` is true:
@@ -173,8 +210,8 @@ class Settings:
             yield location
 
 
-def _attachment_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the plugin's keys and their values as text.
+def given_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the plugin's keys, without their prefix, and their values as text.
 
     Kinto parses a value that looks like JSON: ``aws.bucket = 2024`` arrives as a number, and
     ``aws.bucket = "2024"`` as a text without quotes. It keeps what was written under the key with
@@ -201,14 +238,16 @@ def _parsed(key: str, setting: Setting, value: str | None) -> Any:
     try:
         return setting.parse(value)
     except ValueError as error:
-        raise ConfigurationError(f"kinto.{_PREFIX}{key} {error}, not {value!r}.") from None
+        message = f"kinto.{_PREFIX}{key} {error}, not {value!r}."
+        raise InvalidSetting(f"{_PREFIX}{key}", message) from None
 
 
 def _unknown(name: str, known: Any, prefix: str = "") -> ConfigurationError:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-    return ConfigurationError(
+    return InvalidSetting(
+        f"{_PREFIX}{prefix}{name}",
         f"kinto.{_PREFIX}{prefix}{name} is not a setting. "
-        f"Did you mean kinto.{_PREFIX}{prefix}{nearest}?"
+        f"Did you mean kinto.{_PREFIX}{prefix}{nearest}?",
     )
 
 
@@ -223,12 +262,14 @@ def _legacy_keep_old_files(
     try:
         value = setting.parse(text if isinstance(text, str) else json.dumps(text))
     except ValueError as error:
-        raise ConfigurationError(f"kinto.keep_old_files {error}, not {text!r}.") from None
+        message = f"kinto.keep_old_files {error}, not {text!r}."
+        raise InvalidSetting("keep_old_files", message) from None
     current = given.get("keep_old_files")
     if current is not None and _parsed("keep_old_files", setting, current) != value:
-        raise ConfigurationError(
+        raise InvalidSetting(
+            "keep_old_files",
             "kinto.keep_old_files and kinto.attachment.keep_old_files contradict each other. "
-            "Leave the first one out."
+            "Leave the first one out.",
         )
     return {"keep_old_files": value}
 
@@ -273,32 +314,56 @@ def _gcloud_cache_control(
     return {"cache_control": value}
 
 
-def _overrides(
-    given: Mapping[str, str], defaults: CollectionSettings, *, has_alias: bool
-) -> dict[tuple[str, ...], CollectionSettings]:
+_ByIds = Mapping[tuple[str, ...], Mapping[str, Any]]
+"""Settings by their names, under () for all, (bucket,) or (bucket, collection)."""
+
+
+def _by_ids(given: Mapping[str, str], *, has_alias: bool) -> _ByIds:
+    """Parse the settings of buckets and collections."""
     values: dict[tuple[str, ...], dict[str, Any]] = {}
     for key, value in given.items():
         *ids, name = key.split(".")[1:]
         if len(ids) not in (1, 2) or not all(_ID.fullmatch(part) for part in ids):
-            raise ConfigurationError(
+            raise InvalidSetting(
+                f"{_PREFIX}{key}",
                 f"kinto.{_PREFIX}{key} is malformed: it should be resources.(bucket).(setting) or "
                 "resources.(bucket).(collection).(setting), with ids that have no dots, as in "
                 f"kinto.{_PREFIX}resources.{'.'.join(_nearest_ids(ids))}."
-                f"{difflib.get_close_matches(name, _BY_COLLECTION, n=1, cutoff=0)[0]}."
+                f"{difflib.get_close_matches(name, _BY_COLLECTION, n=1, cutoff=0)[0]}.",
             )
         if name not in _BY_COLLECTION:
             raise _unknown(name, _BY_COLLECTION, f"resources.{'.'.join(ids)}.")
         if has_alias and ids[0] == "default":
             # The same bucket is written under its own id as well, by its user and by others.
-            raise ConfigurationError(
+            raise InvalidSetting(
+                f"{_PREFIX}{key}",
                 f"kinto.{_PREFIX}{key} would apply to no bucket: with {DEFAULT_BUCKET_PLUGIN}, "
                 "default stands for a bucket of each user, which has an id of its own. Set "
-                f"kinto.{_PREFIX}{name}, and other values for buckets with an id."
+                f"kinto.{_PREFIX}{name}, and other values for buckets with an id.",
             )
         values.setdefault(tuple(ids), {})[name] = _parsed(key, _BY_NAME[name], value)
+    return values
+
+
+def _overrides(
+    values: _ByIds, defaults: CollectionSettings
+) -> dict[tuple[str, ...], CollectionSettings]:
+    merged = {ids: {**values.get(ids[:1], {}), **own} for ids, own in values.items()}
     return {
-        ids: replace(defaults, **{**values.get(ids[:1], {}), **own}) for ids, own in values.items()
+        ids: replace(defaults, **{name: own[name] for name in _OF_FILES if name in own})
+        for ids, own in merged.items()
     }
+
+
+def _quotas(values: _ByIds) -> dict[str, Quota]:
+    """Return the quotas that limit anything, by the URI of what they limit."""
+    quotas = {
+        "".join(f"/{kind}/{part}" for kind, part in zip(_KINDS, ids, strict=False)): Quota(
+            *(own.get(name, 0) for name in _QUOTAS)
+        )
+        for ids, own in values.items()
+    }
+    return {uri: quota for uri, quota in quotas.items() if quota != Quota(0, 0)}
 
 
 def _nearest_ids(ids: list[str]) -> list[str]:

@@ -100,6 +100,21 @@ SCHEMA = (
     ),
     Setting("max_size_bytes", parsers.integer, "0", "Largest file in bytes; 0: no limit.", True),
     Setting(
+        "quota_bytes",
+        parsers.integer,
+        "0",
+        "Bytes of all the files that records reference; 0: no limit. Under ``resources.``, those "
+        "of one bucket or collection: each of these quotas limits what it is set for.",
+        True,
+    ),
+    Setting(
+        "quota_files",
+        parsers.integer,
+        "0",
+        "Number of all the files that records reference, likewise; 0: no limit.",
+        True,
+    ),
+    Setting(
         "cache_control",
         parsers.cache_control,
         None,

@@ -10,7 +10,7 @@ from kinto.core.openapi import OpenAPI
 from kinto.core.resource.schema import ResponseHeaderSchema
 from pyramid.events import BeforeRender
 
-from kinto_attachment.http.openapi import ERRORS, described_error
+from kinto_attachment.http.openapi import ERRORS, QUOTA, described_error
 from kinto_attachment.tus import headers as tus
 
 
@@ -220,6 +220,7 @@ _OF_PATCH = {
     "415": _UNSUPPORTED,
     "423": _error("Another request writes to the upload.", _RETRY),
     "460": _MISMATCH,
+    **QUOTA,
 }
 _HEAD = {
     "200": _answer("How far the upload is.", *_TOLD),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.errors import (
     BodyTooLong,
     ChecksumMismatch,
@@ -29,6 +30,8 @@ class Body:
     stream: Stream
     length: int | None
     checksum: Checksum | None = None
+    quota: Room | None = None
+    """How many bytes there may be of it."""
 
     def check_length(self, room: int | None) -> None:
         """Raise ``BodyTooLong`` if more than ``room`` bytes are announced; ``None``: no limit."""
@@ -37,13 +40,15 @@ class Body:
 
     def chunks(self, room: int | None) -> Iterator[bytes]:
         """Yield the body. Raises ``MalformedBody``; ``BodyTooLong`` before what is beyond
-        ``room`` bytes; ``ChecksumMismatch`` at the end."""
+        ``room`` bytes, ``QuotaExceeded`` likewise; ``ChecksumMismatch`` at the end."""
         received = 0
         hashed = None if self.checksum is None else self.checksum.start()
         for chunk in chunks(self.stream, self.length):
             received += len(chunk)
             if room is not None and received > room:
                 raise BodyTooLong()
+            if self.quota is not None:
+                self.quota.check(received)
             if hashed is not None:
                 hashed.update(chunk)
             yield chunk

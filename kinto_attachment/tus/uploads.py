@@ -20,17 +20,17 @@ from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.attach import Body as RecordBody
-from kinto_attachment.attachments.attach import RecordAttachment, commit_record
+from kinto_attachment.attachments.attach import RecordAttachment, commit_record, find_room
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
+from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import IncomingFile, UploadPolicy
 from kinto_attachment.database.commit import OutcomeUnknown
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.database.transactions import (
     OwnTransaction,
-    release,
     suspended,
 )
 from kinto_attachment.errors import (
@@ -93,7 +93,8 @@ class ResumableUploads:
         self._policy.check_size(creation.length)
         file = self._policy.accept(creation.part, creation.length)
         self._validate_record(file, creation)
-        release(self._request)
+        with suspended(self._request) as own_transaction:
+            quota = self._quota(own_transaction, creation.length, content)
         upload = ResumableUpload(
             id=str(uuid4()),
             record=self._record_uri,
@@ -113,7 +114,7 @@ class ResumableUploads:
             if creation.length == 0:
                 content = content or Body(BytesIO(), 0)
             if content is not None:
-                upload = self._receive_first(upload, content)
+                upload = self._receive_first(upload, replace(content, quota=quota))
             if upload.name is not None:
                 metadata = self._inspect(upload, file)
             return commit_record(
@@ -142,6 +143,8 @@ class ResumableUploads:
             with self._termination.while_receiving(own_transaction, lease):
                 if lease.upload.length is not None:
                     length = lease.upload.length
+                quota = self._quota(own_transaction, length, content, offset)
+                content = replace(content, quota=quota)
                 if lease.upload.name is not None:
                     # Only the record is missing: the client sends the last byte again.
                     for _ in content.chunks(self._room(length, offset)):
@@ -210,6 +213,22 @@ class ResumableUploads:
         self._policy.check_size(length)
         # An upload of no bytes would look done before the record is written.
         return replace(upload, length=length or None)
+
+    def _quota(
+        self,
+        own_transaction: OwnTransaction,
+        length: int | None,
+        content: Body | None,
+        offset: int = 0,
+    ) -> Room | None:
+        """Return how many bytes may follow ``offset`` now; ``None`` without a quota.
+
+        Raises ``QuotaExceeded`` if those that are announced do not fit.
+        """
+        if length is None:
+            length = offset + ((content and content.length) or 0)
+        room = find_room(self._request, self._settings, self._files, own_transaction, length)
+        return room and room.after(offset)
 
     def _room(self, length: int | None, offset: int) -> int | None:
         """How many bytes may follow ``offset``; ``None`` without a limit."""

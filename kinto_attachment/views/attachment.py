@@ -9,7 +9,12 @@ from kinto.core.authorization import DYNAMIC
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from kinto_attachment.attachments.attach import RecordAttachment, attach_file, detach_file
+from kinto_attachment.attachments.attach import (
+    RecordAttachment,
+    attach_file,
+    detach_file,
+    find_room,
+)
 from kinto_attachment.attachments.authorization import (
     attachment_context,
     check_parent_ids,
@@ -19,8 +24,8 @@ from kinto_attachment.attachments.authorization import (
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.readers import Readers
 from kinto_attachment.attachments.reading import ReadableFiles
-from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy
-from kinto_attachment.database.transactions import release
+from kinto_attachment.attachments.upload import StagedUpload, UploadPolicy, least_size
+from kinto_attachment.database.transactions import suspended
 from kinto_attachment.errors import answered
 from kinto_attachment.http import openapi
 from kinto_attachment.http.body import content_length, take_stream
@@ -99,12 +104,13 @@ def _attach(request: Any) -> dict[str, Any]:
     limits = settings.for_collection(ids["bucket_id"], ids["collection_id"])
     policy = UploadPolicy(limits, ids, files.max_size)
     policy.check_form_length(length)
-    release(request)
+    with suspended(request) as own_transaction:
+        room = find_room(request, settings, files, own_transaction, least_size(length))
 
     with ExitStack() as stack:
 
         def open_file(part: FilePart) -> StagedUpload:
-            return stack.enter_context(StagedUpload(files, policy.accept(part, length)))
+            return stack.enter_context(StagedUpload(files, policy.accept(part, length), room))
 
         stream = take_stream(request.environ)
         upload, fields = read_form(stream, length, boundary, open_file)

@@ -127,7 +127,8 @@ def test_a_file_that_is_lost_is_told_whatever_the_base_url_is(attached, command)
     result = command("check", "--json", attachment=MOVED)
 
     assert result.status == 1
-    assert result.findings[1] == {"problem": "missing", "record": attached.uri, "name": name}
+    told = result.findings[1]
+    assert (told["problem"], told["record"], told["name"]) == ("missing", attached.uri, name)
 
 
 def test_a_file_that_went_before_a_plugin_wrote_it_back_is_lost(attached, command, execute):

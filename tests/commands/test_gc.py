@@ -8,6 +8,7 @@ import time
 import pytest
 
 from kinto_attachment.attachments.references import FILES
+from kinto_attachment.commands.inventory_sql import STATES
 from kinto_attachment.commands.selection import Selection
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.local import LocalStorage
@@ -81,6 +82,34 @@ def test_ages_have_units(attached, command, age, left):
     command("gc", "--delete", f"--older-than={age}")
 
     assert len(attached.files()) == left
+
+
+def test_each_file_is_in_one_of_the_counts(make_record, command, execute):
+    record = make_record(attachment=KEEP)
+    for content in (b"kept", b"doubtful", b"content"):
+        record.attach(content)
+    execute(
+        "UPDATE objects SET data = data || jsonb_build_object('private', TRUE)"
+        " WHERE resource_name = %s AND data ? 'kept' AND data->>'size' = '8'",
+        FILES,
+    )
+    begin(record.other(), 5).patch(0, b"sma")
+    for name in ("foreign.txt", "excluded.zip", STRAY, PART):
+        (record.folder / name).write_bytes(b"content")
+    grow_old(record)
+    (record.folder / ANOTHER).write_bytes(b"young")
+
+    counts = [
+        command(name, "--json", "--exclude=*.zip", attachment=KEEP).counts
+        for name in ("check", "gc")
+    ]
+
+    for count in counts:
+        assert {title: count[title] for title in STATES} == {
+            **dict.fromkeys(STATES, 1),
+            "files unreferenced": 2,
+        }
+        assert count["files stored"] == len(record.files()) == 9
 
 
 def test_excluded_files_stay(attached, command):

@@ -24,8 +24,8 @@ def help_of(*arguments, capsys):
 def test_help_names_the_commands(capsys):
     text = help_of(capsys=capsys)
 
-    commands = ("check", "copy", "detach", "gc", "publish", "rebase", "restore", "withdraw")
-    for command in (*commands, "--ini"):
+    commands = ("check", "copy", "detach", "gc", "preflight", "publish", "rebase", "restore")
+    for command in (*commands, "withdraw", "--ini"):
         assert command in text
 
 
@@ -47,6 +47,7 @@ def test_help_names_the_commands(capsys):
         ("copy", ["--to-ini", "--dry-run", "--json"]),
         ("detach", ["LIST", "--write", "--allow-many", "--json"]),
         ("gc", ["--delete", "--older-than", "--kept-older-than", "--exclude", "--json"]),
+        ("preflight", ["--json"]),
         ("publish", ["BUCKET", "COLLECTION", "--write", "--json"]),
         ("rebase", ["--from", "--to", "--write", "--json"]),
         ("restore", ["FILE", "--dry-run", "--json"]),

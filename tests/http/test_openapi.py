@@ -150,7 +150,7 @@ def test_every_answer_is_named(described):
     errors = ["400", "401", "403", "404", "405", "409", "412", "503"]
 
     assert sorted(described["post"]["responses"]) == sorted(
-        ["200", "201", "413", "415", "460", *errors]
+        ["200", "201", "413", "415", "460", "507", *errors]
     )
     assert sorted(described["delete"]["responses"]) == sorted(["204", *errors])
     assert sorted(described["get"]["responses"]) == sorted(
@@ -185,7 +185,7 @@ def test_how_far_it_is_and_its_end_take_no_body(upload, method):
 
 def test_every_answer_to_a_request_of_an_upload_is_named(upload):
     errors = ["400", "401", "403", "404", "412", "503"]
-    of_patch = ["405", "409", "410", "413", "415", "423", "460", *errors]
+    of_patch = ["405", "409", "410", "413", "415", "423", "460", "507", *errors]
 
     assert sorted(upload["head"]["responses"]) == sorted(["200", "410", *errors])
     assert sorted(upload["patch"]["responses"]) == sorted(["204", *of_patch])

@@ -10,16 +10,21 @@ from typing import Any
 
 import pytest
 import requests
+import transaction
 from kinto.core.scripts import migrate
 
 from kinto_attachment.commands import main
+from kinto_attachment.commands.inventory_sql import STATES
 from kinto_attachment.migrations import pending_links
-from tests.conftest import KintoApp, KintoDatabase, Settings
+from tests.commands.conftest import Result, started, started_once
+from tests.conftest import KintoApp, KintoDatabase, Settings, _app, _forget_clients
 from tests.support.forms import CONTENT_TYPE, file_part, form
 from tests.support.inventory import Folder
 from tests.support.servers.kinto import LiveKinto, ini, kinto_migrate
 from tests.support.servers.postgresql import PostgreSQL
 from tests.support.servers.released import install
+
+__all__ = ["started", "started_once"]
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 
@@ -117,7 +122,8 @@ def released_files(
     with LiveKinto(settings, python=released) as kinto:
         publish_and_leave(Publisher(kinto.url))
     # Kinto's own tables, as somebody has them who came to this Kinto without the plugin.
-    kinto_migrate({**settings, "kinto.includes": ""})
+    migrate({"registry": _app({**settings, "kinto.includes": ""}).registry})
+    _forget_clients()
     return files
 
 
@@ -130,12 +136,12 @@ class Switched:
     settings: Settings
     folder: Path
 
-    def migrate(self) -> None:
-        migrate({"registry": self.app.registry})
+    def migrate(self, *, dry_run: bool = False) -> None:
+        migrate({"registry": self.app.registry}, dry_run=dry_run)
 
-    def kinto_migrate(self, *arguments: str) -> str:
+    def kinto_migrate(self) -> str:
         """As an operator does; return what it printed."""
-        return kinto_migrate(self.settings, *arguments)
+        return kinto_migrate(self.settings)
 
     @property
     def waiting(self) -> int:
@@ -192,6 +198,24 @@ def migrated(switched: Switched) -> Switched:
     return switched
 
 
+@pytest.fixture
+def run(
+    switched: Switched, tmp_path: Path, capfd: pytest.CaptureFixture[str], started_once: None
+) -> Callable[..., Result]:
+    """``run("gc", "--delete")`` runs a command; the server may be another's by then."""
+    ini_file = tmp_path / "kinto.ini"
+
+    def run(*arguments: str) -> Result:
+        ini_file.write_text(ini(switched.settings, port=0))
+        transaction.abort()
+        capfd.readouterr()
+        status = main(["--ini", str(ini_file), *arguments])
+        output = capfd.readouterr()
+        return Result(status, output.out, output.err)
+
+    return run
+
+
 ALL = {b"published", b"second", b"moved on", b"left over"}
 
 
@@ -218,32 +242,53 @@ def test_the_log_says_what_to_run_until_it_has_run(switched, caplog, make_app):
     assert "earlier version" not in caplog.text
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(switched):
+def test_preflight_says_it_before_this_version_starts_and_writes_nothing(switched, run):
+    switched.settings["kinto.attachment.max_size"] = "1000"
     before = switched.rows()
 
-    output = switched.kinto_migrate("--dry-run")
+    result = run("preflight", "--json")
 
-    assert "5 links: 3 files, held by 5 records." in output
-    assert "1 files that no record shows any more are kept." in output
-    assert "1 files that no record shows any more are left" in output
+    assert result.status == 1
+    assert [finding["kind"] for finding in result.findings[:2]] == ["refused", "decide"]
+    assert result.counts["uploads to take over"] == 5
+    assert result.counts["files without a record"] == 2
+    assert result.counts["records that reference these files"] == 5
     assert switched.rows() == before
     assert switched.waiting == 5
 
 
-def test_the_migration_says_what_it_does_and_writes_once(switched):
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(switched, caplog):
+    before = switched.rows()
+
+    with caplog.at_level("INFO"):
+        switched.migrate(dry_run=True)
+
+    assert "5 links: 3 files, held by 5 records." in caplog.text
+    assert "1 files that no record shows any more are kept." in caplog.text
+    assert "1 files that no record shows any more are left" in caplog.text
+    assert switched.rows() == before
+    assert switched.waiting == 5
+
+
+def test_the_migration_says_what_it_does_and_writes_once(switched, caplog):
     assert "5 links: 3 files, held by 5 records." in switched.kinto_migrate()
     after = switched.rows()
 
-    assert "No attachments of earlier versions are left." in switched.kinto_migrate()
+    with caplog.at_level("INFO"):
+        switched.migrate()
+
+    assert "No attachments of earlier versions are left." in caplog.text
     assert switched.rows() == after
 
 
-def test_check_finds_nothing_wrong_afterwards(migrated, tmp_path, capsys):
-    (tmp_path / "kinto.ini").write_text(ini(migrated.settings, port=0))
+def test_check_finds_nothing_wrong_afterwards(migrated, run):
+    checked = run("check", "--hash", "--json")
 
-    status = main(["--ini", str(tmp_path / "kinto.ini"), "check", "--hash"])
-
-    assert status == 0, capsys.readouterr().out
+    assert checked.status == 0, checked.output
+    # What the released plugin left behind today may be an upload in flight.
+    counts = {title: count for title, count in checked.counts.items() if title in STATES and count}
+    assert counts == {"files referenced": 3, "files kept": 2}
+    assert sum(counts.values()) == checked.counts["files stored"]
 
 
 def test_records_are_as_they_were(switched):
@@ -349,13 +394,55 @@ def test_uploads_between_the_switch_and_the_migration(switched):
     assert switched.contents() == ALL - {b"published"}
 
 
-def test_what_an_earlier_version_writes_afterwards_is_taken_over_the_next_time(migrated, released):
+def test_there_and_back_and_there_again(migrated, released, run):
+    files = ("replaced by it", "replaced twice", "detached", "deleted", "copied", "moved there")
+    paths = {name: record_path("c", name.replace(" ", "-")) for name in files}
+    for name, path in paths.items():
+        migrated.attach(path, f"{name}, of this version".encode())
+    before = migrated.contents()
+
     settings = {**migrated.settings, "kinto.includes": "kinto_attachment"}
     with LiveKinto(settings, python=released) as kinto:
-        Publisher(kinto.url).attach(record_path("c", "late"), b"late")
-    assert migrated.waiting == 1
+        publisher = Publisher(kinto.url)
+        work_with_the_released_plugin(publisher, paths)
+    # What it replaces or deletes without having stored it stays.
+    late = {b"late", b"new", b"twice", b"published anew"}
+    assert migrated.contents() == before | late
+    assert migrated.waiting == 4
 
     migrated.migrate()
+    run("check", "--repair")
 
-    migrated.delete(record_path("c", "late"))
-    assert migrated.contents() == ALL
+    assert migrated.waiting == 0
+    assert run("check", "--hash").status == 0
+    # Each file that it has stored goes with its record.
+    migrated.delete(record_path("c", "late"), paths["replaced by it"], paths["replaced twice"])
+    assert migrated.contents() == before | {b"published anew"}
+    # Its copies are references.
+    migrated.delete(paths["copied"], paths["moved there"])
+    assert migrated.content(record_path("main", "copied")) == b"copied, of this version"
+    deleted = run("gc", "--delete", "--older-than=0s", "--json").json["findings"]
+    assert {file["kind"] for file in deleted} == {"gone"}
+    assert migrated.contents() == ALL | {
+        *(b"published anew", b"copied, of this version", b"moved there, of this version")
+    }
+
+
+def work_with_the_released_plugin(publisher: Publisher, paths: dict[str, str]) -> None:
+    """Change records whose files are of this version, or were taken over by it."""
+
+    def attachment_of(path: str) -> dict[str, Any]:
+        attachment: dict[str, Any] = publisher.request("GET", path)["data"]["attachment"]
+        return attachment
+
+    publisher.attach(record_path("c", "late"), b"late")
+    publisher.attach(record_path("c"), b"published anew")
+    publisher.attach(paths["replaced by it"], b"new")
+    for content in (b"once", b"twice"):
+        publisher.attach(paths["replaced twice"], content)
+    publisher.request("DELETE", f"{paths['detached']}/attachment")
+    publisher.request("DELETE", paths["deleted"])
+    publisher.put(record_path("main", "copied"), attachment=attachment_of(paths["copied"]))
+    moved = attachment_of(paths["moved there"])
+    publisher.put(record_path("main", "moved-there"), attachment=moved)
+    publisher.put(paths["moved there"], title="without a file")

@@ -364,6 +364,24 @@ class TestLinks:
 
         assert earlier.row(NAME)["holders"] == [uri_of("c/r"), uri_of("main/r")]
 
+    def test_a_record_whose_file_was_replaced_after_a_way_back_holds_the_new_one(
+        self, earlier, attachment
+    ):
+        earlier.show("main/r", attachment)
+        earlier.migrate()
+        name = "b/c/two.txt"
+        earlier.show("c/r", earlier.store(name, b"two"))
+        earlier.link(name)
+
+        earlier.migrate()
+
+        assert earlier.row(name)["holders"] == [uri_of("c/r")]
+        assert earlier.holding("c/r")["name"] == name
+        assert earlier.holding("main/r")["name"] == NAME
+        earlier.delete("c/r")
+        assert not earlier.has(name)
+        assert earlier.has(NAME)
+
     def test_a_kept_file_is_held_again(self, make_earlier):
         earlier = make_earlier(attachment={"keep_old_files": "true"})
         attachment = earlier.store(NAME)

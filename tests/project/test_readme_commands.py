@@ -64,7 +64,7 @@ def test_every_command_has_a_test():
         "Try it": 1,  # test_serve.py
         "Install": 3,  # the first one: test_packaging.py
         "Coming from an earlier version": 1,
-        "Look after the files": 4,
+        "Look after the files": 5,
         "Resumable uploads": 2,
         "Usage": 4,
         "Scripts": 1,  # test_packaging.py
@@ -226,21 +226,23 @@ def test_a_folder_is_uploaded_and_downloaded(server, folder):
 def test_operators_look_after_the_files(make_record, files, kinto_settings, tmp_path, monkeypatch):
     record = make_record(attachment={"base_url": OLD})
     record.attach(b"content")
-    of_attachment = {"base_url": NEW, "former_base_urls": OLD}
+    of_attachment = {"base_url": NEW, "former_base_urls": OLD, "extensions": "default"}
     settings = {f"kinto.attachment.{name}": value for name, value in of_attachment.items()}
     (tmp_path / "kinto.ini").write_text(ini({**kinto_settings, **settings}, 8888))
     (tmp_path / "other.ini").write_text(
         ini({**kinto_settings, "kinto.attachment.base_path": str(tmp_path / "other")}, 8888)
     )
-    (migrations,) = texts("Coming from an earlier version")
+    (upgrade,) = texts("Coming from an earlier version")
+    preflight, *migrations = upgrade.splitlines()
 
-    for command in migrations.splitlines():
+    for command in migrations:
         run(command, tmp_path)
     monkeypatch.chdir(tmp_path)
     # In this process, which is faster: test_docs.py types such ones.
-    statuses = [main(shlex.split(command)[1:]) for command in texts("Look after the files")]
+    commands = (preflight, *texts("Look after the files"))
+    statuses = [main(shlex.split(command)[1:]) for command in commands]
 
-    assert statuses == [0, 0, 0, 0]
+    assert statuses == [0] * 6
     assert len([*(tmp_path / "other").iterdir()]) == 2  # with the marker
     assert record.data["attachment"]["location"].startswith(NEW)
 

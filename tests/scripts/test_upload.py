@@ -289,6 +289,15 @@ def test_a_server_that_wants_fewer_requests_gets_them(upload, local, proxy):
     assert "a.txt: Retry after 0 seconds. Trying again in 1.0 seconds." in done.err
 
 
+def test_a_quota_that_is_exceeded_is_no_reason_to_try_again(upload, local, proxy):
+    (local / "a.txt").write_bytes(HELLO)
+    proxy.faults += [answers(507)] * 9
+    done = upload("a.txt", "--retry", "2", *AT_ONCE, url=proxy.url, status=1)
+
+    assert len(proxy.files()) == 1
+    assert "failed a.txt: the server answered 507, Insufficient Storage." in done.err
+
+
 def test_patience_ends(upload, local, proxy):
     (local / "a.txt").write_bytes(HELLO)
     proxy.faults += [answers(500)] * 9

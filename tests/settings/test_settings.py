@@ -8,7 +8,7 @@ import pytest
 from kinto.core.utils import native_value
 from pyramid.exceptions import ConfigurationError
 
-from kinto_attachment.settings import Settings
+from kinto_attachment.settings import Quota, Settings
 from kinto_attachment.settings.schema import SCHEMA
 from kinto_attachment.storage import open_storage
 from kinto_attachment.storage.options import LocalOptions, S3Options
@@ -417,6 +417,28 @@ def test_a_bucket_may_be_called_like_the_alias():
     assert settings.for_collection("default", "c").folder.text == "x"
 
 
+def test_the_quotas_of_a_bucket_and_of_its_collection_both_hold():
+    settings = read(
+        **{
+            "quota_bytes": "0",
+            "resources.b.quota_bytes": "10",
+            "resources.b.quota_files": "2",
+            "resources.b.c.quota_bytes": "0",
+            "resources.b.d.quota_files": "1",
+            "resources.b.d.folder": "x",
+        }
+    )
+
+    assert settings.quotas == {
+        "/buckets/b": Quota(10, 2),
+        "/buckets/b/collections/d": Quota(0, 1),
+    }
+    assert settings.has_quota({"bucket_id": "b", "collection_id": "e"})
+    assert not settings.has_quota({"bucket_id": "bb", "collection_id": "d"})
+    assert read(quota_files="3").quotas == {"": Quota(0, 3)}
+    assert read().quotas == {}
+
+
 def test_every_setting_by_collection():
     names = [item.name for item in SCHEMA if item.by_collection]
 
@@ -429,6 +451,8 @@ def test_every_setting_by_collection():
         "max_size_bytes",
         "mimetypes",
         "private",
+        "quota_bytes",
+        "quota_files",
         "randomize",
     ]
     defaults = {item.name: item.default for item in SCHEMA}

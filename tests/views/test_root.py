@@ -35,6 +35,13 @@ def test_the_capability_is_listed(app):
     }
 
 
+def test_the_capability_has_the_quota_of_the_site(make_app):
+    attachment = {"quota_bytes": "10", "resources.b.quota_files": "1"}
+    capability = make_app(attachment=attachment).get("/v1/").json["capabilities"]["attachments"]
+
+    assert capability["quota"] == {"bytes": 10}
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     ("attachment", "expected"),
