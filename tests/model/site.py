@@ -148,10 +148,10 @@ class Site:
             global_registries.add(self.registry)
             return self.app.app
 
-        def list_later(files: LocalStorage) -> Any:
+        def list_later(files: LocalStorage, *arguments: Any, **named: Any) -> Any:
             if meanwhile is not None:
                 in_another_thread(meanwhile)
-            return list_files(files)
+            return list_files(files, *arguments, **named)
 
         with (
             mock.patch.object(paster, "get_app", get_app),
