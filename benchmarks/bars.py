@@ -48,6 +48,7 @@ def bars(samples: Samples) -> list[Bar]:
         *_of_small(samples),
         *_of_growth(samples),
         *_of_s3(samples),
+        *_of_resumable(samples),
         *_of_downloads(samples),
         *_of_gcloud(samples),
     ]
@@ -118,8 +119,13 @@ def _of_size(samples: Samples) -> Iterator[Bar]:
     for server, bar in (("waitress", 2.05), (STREAMING, 1.05)):
         figures = _known(map(value("written"), at(server)))
         yield Bar(f"bytes written per byte, {server}", bar, False, figures)
-    cpu = [value("cpu")(case) for server in size.SERVERS for case in at(server)]
-    yield Bar("server CPU per GiB, local", 3, False, _known(cpu), "s")
+    limit = samples.values(size.NAME, size.LIMIT, {"size": GIB}, "cpu")
+    cpu = (
+        median(quotients(samples.values(size.NAME, THIS, case, "cpu"), limit))
+        for server in size.SERVERS
+        for case in at(server)
+    )
+    yield Bar("1 GiB local: server CPU to the limit's", 1.25, False, _known(cpu))
 
 
 def _of_many(samples: Samples) -> Iterator[Bar]:
@@ -225,6 +231,15 @@ def _of_downloads(samples: Samples) -> Iterator[Bar]:
         yield Bar(what, target, False, _known(ratios))
     memory = (samples.median(downloads.NAME, THIS, case, "memory") for case in cases)
     yield Bar("memory over idle, one download", DOWNLOAD / MIB, False, _mib(memory), "MiB")
+
+
+def _of_resumable(samples: Samples) -> Iterator[Bar]:
+    for case in samples.cases(resumable.NAME):
+        if case["client"] == resumable.ONE_PATCH:
+            ratio = samples.ratio(resumable.NAME, case, "seconds", THIS, resumable.PLAIN_UPLOAD)
+            where = f"{case['storage']}, {case['server']}, {case['backend']}"
+            what = f"tus in one PATCH, {where}: wall time to the plain upload's"
+            yield Bar(what, 1.15, False, _known([ratio]))
 
 
 def _of_gcloud(samples: Samples) -> Iterator[Bar]:

@@ -17,14 +17,17 @@ from benchmarks.servers import THIS, Server, Workbench
 from benchmarks.tus_clients import (
     Packages,
     TusServer,
+    send_in_one_patch,
     send_with_tus_js_client,
     send_with_tuspy,
 )
+from tests.support.servers.gcs import GcsServer
 from tests.support.servers.s3 import SeaweedServer
 
 NAME = "resumable"
 SIZE = 500 * MIB
 PLAIN_UPLOAD = "plain upload"
+ONE_PATCH = "one PATCH"
 TUS_SERVER = "@tus/server"
 
 _Send = Callable[[str, Path], float]
@@ -44,6 +47,7 @@ SETUPS = (
     Setup("local", "gunicorn", "postgresql"),
     Setup("local", "waitress", "memory"),
     Setup("s3", "gunicorn", "postgresql"),
+    Setup("gcloud", "gunicorn", "memory"),
 )
 
 
@@ -51,6 +55,7 @@ def measure(bench: Workbench) -> None:
     """The released plugin has no uploads of this kind."""
     packages = Packages(bench.downloads)
     clients: dict[str, _Send] = {
+        ONE_PATCH: send_in_one_patch,
         "tuspy": send_with_tuspy,
         "tus-js-client": partial(send_with_tus_js_client, package=packages.client()),
     }
@@ -62,7 +67,8 @@ def measure(bench: Workbench) -> None:
     for run in bench.runs:
         with ExitStack() as stack:
             s3 = stack.enter_context(SeaweedServer())
-            subjects = [_Subject(bench, setup, s3, stack) for setup in SETUPS]
+            gcs = stack.enter_context(GcsServer())
+            subjects = [_Subject(bench, setup, s3, gcs, stack) for setup in SETUPS]
             folder = bench.folder / f"tus-{run}"
             folder.mkdir()
             theirs = stack.enter_context(TusServer(packages, folder))
@@ -105,17 +111,31 @@ class _Subject:
     """A running server of ours."""
 
     def __init__(
-        self, bench: Workbench, setup: Setup, s3: SeaweedServer, stack: ExitStack
+        self,
+        bench: Workbench,
+        setup: Setup,
+        s3: SeaweedServer,
+        gcs: GcsServer,
+        stack: ExitStack,
     ) -> None:
         self._bench = bench
         self._setup = setup
         self._s3 = s3
+        self._gcs = gcs
+        settings = {
+            "s3": settings_of(s3),
+            "gcloud": {
+                "kinto.attachment.base_path": None,
+                "kinto.attachment.gcloud.bucket_name": gcs.bucket,
+                "kinto.attachment.gcloud.endpoint_url": gcs.endpoint_url,
+            },
+        }
         self._server: Server = stack.enter_context(
             bench.start(
                 THIS,
                 setup.server,
                 database=bench.new_database() if setup.backend == "postgresql" else None,
-                settings=settings_of(s3) if setup.storage == "s3" else None,
+                settings=settings.get(setup.storage),
             )
         )
         client = self._server.client()
@@ -153,6 +173,7 @@ class _Subject:
         )
         server.remove_files()
         self._s3.empty()
+        self._gcs.reset()
 
 
 def _plain(client: Client, path: Path) -> float:

@@ -30,7 +30,7 @@ def includeme(config: Any) -> None:
     from kinto_attachment import listeners, migrations, views
     from kinto_attachment.attachments.site import SiteMark
     from kinto_attachment.errors import reasons
-    from kinto_attachment.http.body import keep_freed_memory
+    from kinto_attachment.http.body import keep_freed_memory, share_freed_memory
     from kinto_attachment.metrics import REFUSALS, STORAGE_SECONDS, Metrics
     from kinto_attachment.settings import Settings
     from kinto_attachment.storage.files import open_files
@@ -40,6 +40,7 @@ def includeme(config: Any) -> None:
     from kinto_attachment.views.heartbeat import heartbeat
 
     keep_freed_memory()
+    share_freed_memory()
     registry = config.registry
     settings = Settings.from_kinto(config.get_settings())
     try:

@@ -982,6 +982,24 @@ def test_rows_get_their_timestamp_from_a_trigger(app, kinto_database):
 
 
 @assumed(
+    "storage.update(), its answer",
+    by="tus/store.py",
+    why="the timestamp of an upload's row tells whether another request has written it",
+)
+@on_both_backends
+def test_an_object_that_is_written_gets_a_later_timestamp(app):
+    """Each write of an object answers with a later timestamp, which is that of the object."""
+    storage = app.app.registry.storage
+    with transaction.manager:
+        written = [storage.update("probe", "/probe", "x", {"n": 1}) for _ in range(3)]
+        read = storage.get("probe", "/probe", "x")
+
+    timestamps = [each["last_modified"] for each in written]
+    assert timestamps == sorted(set(timestamps))
+    assert read["last_modified"] == timestamps[-1]
+
+
+@assumed(
     "kinto.core.storage.postgresql.PostgreSQLPluginMigration",
     "the table metadata",
     by="migrations/__init__.py",

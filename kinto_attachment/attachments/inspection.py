@@ -6,6 +6,7 @@ virus. Refusals by name and size are those of ``UploadPolicy``.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -42,15 +43,22 @@ class Inspection:
         self._mimetype = mimetype
         self._max_size = max_size
         self._digest = hashlib.sha256()
-        self._size = 0
+        self.size = 0
+        """How many bytes it has seen."""
 
     def update(self, chunk: bytes) -> None:
         """Look at the next bytes. Raises ``FileTooLarge`` as soon as the limit is passed."""
-        self._size += len(chunk)
-        if self._max_size is not None and self._size > self._max_size:
+        self.size += len(chunk)
+        if self._max_size is not None and self.size > self._max_size:
             raise FileTooLarge(limit=self._max_size)
         self._digest.update(chunk)
 
     def metadata(self) -> Metadata:
         """Return what is known of the file after its last byte."""
-        return Metadata(self._filename, self._digest.hexdigest(), self._mimetype, self._size)
+        return Metadata(self._filename, self._digest.hexdigest(), self._mimetype, self.size)
+
+    def copy(self) -> Inspection:
+        """Return another look at the content, which has seen the same bytes."""
+        other = copy.copy(self)
+        other._digest = self._digest.copy()
+        return other

@@ -213,6 +213,12 @@ SCHEMA = (
         "false",
         "Write the bucket into the path of S3's URLs, not into their host.",
     ),
+    Setting(
+        "aws.sign_payload",
+        parsers.boolean,
+        "false",
+        "Sign the content of each request to S3, even if the server compares its CRC32.",
+    ),
     Setting("aws.num_retries", parsers.integer, "1", "How often a request to S3 is tried again."),
     Setting("aws.timeout", parsers.seconds, "5", "Seconds to wait for a connection to S3."),
     Setting(

@@ -20,7 +20,8 @@ class S3Options:
     itself (environment, configuration files, instance role). ``endpoint_url`` is the URL of a
     server other than AWS; ``host``, ``port`` and ``is_secure`` are another way to write it.
     ``num_retries`` is how often a failed request is repeated, ``timeout`` how many seconds a
-    connection may take.
+    connection may take. With ``sign_payload``, the signature of each request covers its content;
+    else a CRC32 does where the server compares it.
     """
 
     bucket: str
@@ -35,6 +36,7 @@ class S3Options:
     use_path_style: bool = False
     num_retries: int = 1
     timeout: float = 5
+    sign_payload: bool = False
 
     @property
     def endpoint(self) -> str | None:

@@ -40,6 +40,8 @@ class Lease:
         self._store = store
         self._own_transaction = own_transaction
         self.upload = replace(upload, owner=str(uuid4()))
+        self.released: ResumableUpload | None = None
+        """The row as it was released, once that is committed."""
 
     def acquire(self) -> None:
         """Write the lease, in the current transaction."""
@@ -68,7 +70,8 @@ class Lease:
         with self._own_transaction(), self._store.exclusive():
             check_owner(self._store, self.upload)
             self.upload = replace(self.upload, **changes, owner=None, leased_until=0)
-            self._store.save(self.upload)
+            released = self._store.save(self.upload)
+        self.released = released
 
     def give_up(self) -> None:
         """Let other requests write, if that is possible. Never raises: a lease ends by itself."""

@@ -17,10 +17,11 @@ from kinto_attachment.http.body import Stream, chunks
 from kinto_attachment.storage import ResumableFile
 from kinto_attachment.tus.headers import Checksum
 from kinto_attachment.tus.lease import Lease
+from kinto_attachment.tus.received import Received
 
 # What a killed process loses at most.
 _SAVE_SECONDS = 5
-_SAVE_BYTES = 64 * 1024 * 1024
+_SAVE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ class Body:
             raise ChecksumMismatch()
 
 
-def receive(body: Body, file: ResumableFile, room: int | None) -> None:
+def receive(body: Body, file: ResumableFile, room: int | None, received: Received) -> None:
     """Append ``body`` to ``file``. Raises what ``Body.chunks()`` and the file raise."""
     for chunk in body.chunks(room):
         file.write(chunk)
+        received.update(chunk)
 
 
 def receive_leased(
@@ -69,6 +71,7 @@ def receive_leased(
     file: ResumableFile,
     lease: Lease,
     room: int | None,
+    received: Received,
     *,
     skip: int,
     expiry: Callable[[], int],
@@ -83,14 +86,18 @@ def receive_leased(
     try:
         for chunk in body.chunks(room):
             lease.renew()
-            file.write(chunk[skip:])
+            new = chunk[skip:]
+            file.write(new)
+            received.update(new)
             skip = max(0, skip - len(chunk))
             now = time.monotonic()
             is_due = now > saved_at + _SAVE_SECONDS or file.offset >= saved + _SAVE_BYTES
             if is_due and body.checksum is None:
                 lease.save(state=file.checkpoint(), expires=expiry())
+                received.save()
                 saved_at, saved = now, file.offset
     except MalformedBody:
         if body.checksum is None:
             lease.save(state=file.checkpoint(), expires=expiry())
+            received.save()
         raise

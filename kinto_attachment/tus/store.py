@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from kinto.core.storage import Filter
@@ -60,6 +60,8 @@ class ResumableUpload:
     """Who holds the lease,"""
     leased_until: int = 0
     """and until when."""
+    version: int = field(default=0, compare=False)
+    """Kinto's timestamp of the row: another one each time that it is written."""
 
     @property
     def stored(self) -> int:
@@ -146,20 +148,22 @@ class UploadStore:
         )
         return count
 
-    def save(self, upload: ResumableUpload, *, durably: bool = True) -> None:
-        """Write the row, which the caller has ``locked()`` unless it is new.
+    def save(self, upload: ResumableUpload, *, durably: bool = True) -> ResumableUpload:
+        """Write the row, which the caller has ``locked()`` unless it is new; return it.
 
         Otherwise than ``durably``, a crash of the database may bring back the row before.
         """
         if not durably:
             _commit_asynchronously(self._kinto_storage)
         content = asdict(upload)
-        self._kinto_storage.update(
+        del content["version"]
+        saved = self._kinto_storage.update(
             resource_name=UPLOADS,
             parent_id=upload.record,
             object_id=content.pop("id"),
             obj=content,
         )
+        return replace(upload, version=saved["last_modified"])
 
     def remove(self, upload: ResumableUpload) -> None:
         """Delete the row, and nothing else."""
@@ -186,7 +190,8 @@ class UploadStore:
 
 def from_row(row: dict[str, Any]) -> ResumableUpload:
     """Make the upload of its row."""
-    return ResumableUpload(**{item.name: row[item.name] for item in fields(ResumableUpload)})
+    content = {item.name: row[item.name] for item in fields(ResumableUpload) if item.name in row}
+    return ResumableUpload(**content, version=row["last_modified"])
 
 
 def _commit_asynchronously(kinto_storage: Any) -> None:

@@ -7,7 +7,8 @@ written.
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -23,7 +24,7 @@ from kinto_attachment.attachments.attach import Body as RecordBody
 from kinto_attachment.attachments.attach import RecordAttachment, commit_record, find_room
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
 from kinto_attachment.attachments.holder import Holder
-from kinto_attachment.attachments.inspection import Metadata
+from kinto_attachment.attachments.inspection import Inspection, Metadata
 from kinto_attachment.attachments.quotas import Room
 from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import IncomingFile, UploadPolicy
@@ -46,6 +47,7 @@ from kinto_attachment.settings import Settings
 from kinto_attachment.storage import FileStorage
 from kinto_attachment.tus.lease import Lease, check_owner, check_unlocked
 from kinto_attachment.tus.receive import Body, receive, receive_leased
+from kinto_attachment.tus.received import Received, ReceivedUploads
 from kinto_attachment.tus.store import ResumableUpload, UploadStore
 from kinto_attachment.tus.termination import Termination
 
@@ -68,8 +70,11 @@ class Creation:
 class ResumableUploads:
     """The use cases, for one request on one record."""
 
-    def __init__(self, request: Any, settings: Settings, files: FileStorage) -> None:
+    def __init__(
+        self, request: Any, settings: Settings, files: FileStorage, received: ReceivedUploads
+    ) -> None:
         self._request = request
+        self._received = received
         self._settings = settings
         self._files = files
         self._kinto_storage = request.registry.storage
@@ -110,18 +115,22 @@ class ResumableUploads:
             preconditions=creation.preconditions.headers,
         )
         metadata = None
+        received = self._received.take(upload)
         try:
             if creation.length == 0:
                 content = content or Body(BytesIO(), 0)
             if content is not None:
-                upload = self._receive_first(upload, replace(content, quota=quota))
+                upload = self._receive_first(upload, replace(content, quota=quota), received)
             if upload.name is not None:
-                metadata = self._inspect(upload, file)
-            return commit_record(
+                seen = received.whole(upload.stored) or file.inspection()
+                metadata = self._inspect(upload, seen)
+            created = commit_record(
                 self._request,
                 partial(self._write_created, upload, metadata, creation),
                 has_committed=lambda: self._store.get(upload.record, upload.id) is not None,
             )
+            self._received.keep(created, received)
+            return created
         except OutcomeUnknown:
             raise
         except BaseException:
@@ -139,8 +148,11 @@ class ResumableUploads:
         other try can succeed.
         """
         with suspended(self._request) as own_transaction:
-            lease = self._acquire(own_transaction, upload_id, offset, content, length)
-            with self._termination.while_receiving(own_transaction, lease):
+            lease, received = self._acquire(own_transaction, upload_id, offset, content, length)
+            with (
+                self._keeping(lease, received),
+                self._termination.while_receiving(own_transaction, lease),
+            ):
                 if lease.upload.length is not None:
                     length = lease.upload.length
                 quota = self._quota(own_transaction, length, content, offset)
@@ -149,9 +161,11 @@ class ResumableUploads:
                     # Only the record is missing: the client sends the last byte again.
                     for _ in content.chunks(self._room(length, offset)):
                         pass
-                elif not self._receive(own_transaction, lease, offset, content, length):
+                elif not self._receive(own_transaction, lease, offset, content, length, received):
                     return lease.upload
-                metadata = self._inspect(lease.upload, self._accepted(lease.upload), lease)
+                file = self._accepted(lease.upload)
+                seen = received.whole(lease.upload.stored) or self._read_back(file, lease)
+                metadata = self._inspect(lease.upload, seen)
         try:
             return commit_record(
                 self._request,
@@ -159,7 +173,7 @@ class ResumableUploads:
                 has_committed=lambda: self._record().shows(lease.upload.name or ""),
             )
         except BaseException as error:
-            with suspended(self._request) as own_transaction:
+            with suspended(self._request) as own_transaction, self._keeping(lease, received):
                 self._termination.after_refusal(own_transaction, lease, error)
             raise
 
@@ -168,6 +182,7 @@ class ResumableUploads:
 
         A request that still writes to it stops.
         """
+        self._received.forget(upload_id)
         with suspended(self._request) as own_transaction:
             with own_transaction(), self._store.exclusive():
                 upload = self._locked(upload_id)
@@ -188,8 +203,9 @@ class ResumableUploads:
         offset: int,
         content: Body,
         length: int | None,
-    ) -> Lease:
-        """Take the lease of the upload, if the request may append to it."""
+    ) -> tuple[Lease, Received]:
+        """Take the lease of the upload, if the request may append to it, and what is known of its
+        content."""
         with own_transaction(), self._store.exclusive():
             upload = self._locked(upload_id)
             check_unlocked(upload)
@@ -200,9 +216,19 @@ class ResumableUploads:
             if length is not None:
                 upload = self._with_length(upload, length)
             content.check_length(self._room(upload.length if length is None else length, offset))
+            received = self._received.take(upload)
             lease = Lease(self._store, own_transaction, upload)
             lease.acquire()
-        return lease
+        return lease, received
+
+    @contextmanager
+    def _keeping(self, lease: Lease, received: Received) -> Iterator[None]:
+        """If the lease is released, keep what is known of the content for the next request."""
+        try:
+            yield
+        finally:
+            if lease.released is not None:
+                self._received.keep(lease.released, received)
 
     def _with_length(self, upload: ResumableUpload, length: int) -> ResumableUpload:
         """Return the upload with the deferred length. Raises ``InvalidHeader``."""
@@ -235,14 +261,17 @@ class ResumableUploads:
         limit = self._policy.max_size if length is None else length
         return None if limit is None else limit - offset
 
-    def _receive_first(self, upload: ResumableUpload, content: Body) -> ResumableUpload:
+    def _receive_first(
+        self, upload: ResumableUpload, content: Body, received: Received
+    ) -> ResumableUpload:
         """Receive the body of the request that creates the upload; finish the file if it is
         whole."""
         room = self._room(upload.length, 0)
         content.check_length(room)
         with closing(self._files.resume(upload.state)) as file:
-            receive(content, file, room)
+            receive(content, file, room, received)
             upload = replace(upload, state=file.checkpoint())
+            received.save()
             if file.offset == upload.length:
                 upload = replace(upload, name=file.finish(self._references().is_used))
         return upload
@@ -254,6 +283,7 @@ class ResumableUploads:
         offset: int,
         content: Body,
         length: int | None,
+        received: Received,
     ) -> bool:
         """Receive the body. Return whether the file is whole, and finished then."""
         try:
@@ -263,10 +293,12 @@ class ResumableUploads:
                     file,
                     lease,
                     self._room(length, offset),
+                    received,
                     skip=file.offset - offset,
                     expiry=self._expiry,
                 )
                 state = file.checkpoint()
+                received.save()
                 if file.offset != length:
                     lease.release(state=state, expires=self._expiry())
                     return False
@@ -286,26 +318,34 @@ class ResumableUploads:
         with own_transaction():
             return self._references().is_used(name)
 
-    def _inspect(
-        self, upload: ResumableUpload, file: IncomingFile, lease: Lease | None = None
-    ) -> Metadata:
-        """Read the finished file back, since no request has seen all of it; return its metadata.
+    def _inspect(self, upload: ResumableUpload, inspection: Inspection) -> Metadata:
+        """Return the metadata of the finished file, whose content ``inspection`` has seen.
 
         Raises ``FileMismatch``, ``FileTooLarge``, ``ExpiredUpload``, ``StorageUnavailable``.
         """
-        inspection = file.inspection()
+        self._policy.check_size(inspection.size)
         try:
-            with closing(self._files.read(upload.name or "")) as chunks:
-                for chunk in chunks:
-                    inspection.update(chunk)
-                    if lease is not None:
-                        lease.renew()
+            size = self._files.stat(upload.name or "").size
         except FileNotFoundError as error:
             raise ExpiredUpload() from error
         metadata = inspection.metadata()
-        if metadata.size != upload.stored or upload.sha256 not in (None, metadata.hash):
+        is_whole = size == metadata.size == upload.stored
+        if not is_whole or upload.sha256 not in (None, metadata.hash):
             raise FileMismatch()
         return metadata
+
+    def _read_back(self, file: IncomingFile, lease: Lease) -> Inspection:
+        """Look at the finished file, whose bytes this process has not seen all. Raises as
+        ``_inspect()`` does."""
+        inspection = file.inspection()
+        try:
+            with closing(self._files.read(lease.upload.name or "")) as chunks:
+                for chunk in chunks:
+                    inspection.update(chunk)
+                    lease.renew()
+        except FileNotFoundError as error:
+            raise ExpiredUpload() from error
+        return inspection
 
     def _accepted(self, upload: ResumableUpload) -> IncomingFile:
         """The file of the upload, if the settings still accept it."""
@@ -326,8 +366,7 @@ class ResumableUploads:
         changes = FileChanges.current(self._files)
         for expired in self._store.expired(self._record_uri):
             self._store.terminate(expired, changes)
-        self._store.save(upload)
-        return upload
+        return self._store.save(upload)
 
     def _discard_created(self, upload: ResumableUpload) -> None:
         """Remove what is stored of an upload that was not created, but no file that the record

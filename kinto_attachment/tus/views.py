@@ -41,6 +41,7 @@ from kinto_attachment.tus import headers as tus
 from kinto_attachment.tus import openapi
 from kinto_attachment.tus.authorization import UploadContext
 from kinto_attachment.tus.receive import Body
+from kinto_attachment.tus.received import ReceivedUploads
 from kinto_attachment.tus.store import ResumableUpload
 from kinto_attachment.tus.uploads import Creation, ResumableUploads
 
@@ -64,6 +65,7 @@ def register(config: Any, path: str) -> None:
         service.add_view(method, on_upload, operation_id=operation, **arguments)
     service.add_view("OPTIONS", options(service), permission=NO_PERMISSION_REQUIRED)
     config.add_cornice_service(service)
+    config.registry.attachment_received = ReceivedUploads()
     openapi.describe_uploads(config, service)
     config.add_subscriber(_add_headers, NewResponse)
 
@@ -215,8 +217,12 @@ def _method(request: Any) -> str:
 
 
 def _uploads(request: Any) -> ResumableUploads:
+    registry = request.registry
     return ResumableUploads(
-        request, request.registry.attachment_settings, request.registry.attachment_files
+        request,
+        registry.attachment_settings,
+        registry.attachment_files,
+        registry.attachment_received,
     )
 
 

@@ -50,7 +50,7 @@ def content(name):
 def operations():
     """The operations of S3 that the package uses."""
     text = "".join(path.read_text() for path in S3.rglob("*.py"))
-    calls = re.findall(r"\bclient\.(\w+)\(", text)
+    calls = re.findall(r"\bclient\.(\w+)[(,]", text)
     return {*calls, *re.findall(r'get_paginator\("(\w+)"', text)} - {"get_paginator"}
 
 

@@ -115,6 +115,7 @@ def test_every_option_of_s3():
         port="9000",
         is_secure="false",
         use_path_style="true",
+        sign_payload="true",
         num_retries="3",
         timeout="2.5",
     )
@@ -130,6 +131,7 @@ def test_every_option_of_s3():
         port=9000,
         is_secure=False,
         use_path_style=True,
+        sign_payload=True,
         num_retries=3,
         timeout=2.5,
     )

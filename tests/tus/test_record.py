@@ -311,17 +311,17 @@ def test_a_storage_that_is_down_at_the_beginning(record, monkeypatch):
     assert record.files() == []
 
 
-@pytest.mark.parametrize("method", ["resume", "read"])
+@pytest.mark.parametrize("method", ["resume", "stat"])
 def test_a_storage_that_is_down_while_all_is_sent_at_once(record, monkeypatch, method):
     with monkeypatch.context() as patch:
-        patch.setattr(storage_of(record), method, down)
+        patch.setattr(record.app.registry.attachment_files, method, down)
         creation(record, CONTENT, 503, OFFSET_TYPE, Upload_Length="10")
 
     assert record.files() == []
     assert not record.exists
 
 
-@pytest.mark.parametrize("method", ["resume", "read"])
+@pytest.mark.parametrize("method", ["resume", "stat"])
 def test_a_storage_that_is_down_at_the_end_can_be_tried_again(record, monkeypatch, method):
     upload = begin(record)
     upload.patch(0, b"01234")
@@ -333,7 +333,7 @@ def test_a_storage_that_is_down_at_the_end_can_be_tried_again(record, monkeypatc
 
     # Never all of it: clients would take that for a success.
     offset = upload.offset
-    assert offset == {"resume": 5, "read": 9}[method]
+    assert offset == {"resume": 5, "stat": 9}[method]
     upload.patch(offset, CONTENT[offset:])
 
     assert record.content == CONTENT

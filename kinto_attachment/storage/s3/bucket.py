@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from kinto_attachment.storage.base import FileTooLargeForStorage, StorageUnavailable
 from kinto_attachment.storage.options import S3Options
+from kinto_attachment.storage.s3.checksums import Checksums
 
 # Seconds. Some servers join the parts of a large file before they answer.
 _READ_TIMEOUT = 60.0
@@ -43,6 +44,7 @@ class Bucket:
         """Called when boto3 repeats a request."""
         self.second_buffer = threading.Semaphore()
         """Held by the one upload that has two parts in memory."""
+        self.checksums = Checksums(options.sign_payload)
         self._client: Any = None
         self._client_pid = 0
         self._client_lock = threading.Lock()
@@ -56,6 +58,7 @@ class Bucket:
             with self._client_lock:
                 if self._client_pid != os.getpid():
                     client = _make_client(self.options)
+                    self.checksums.register(client)
                     client.meta.events.register("request-created.s3", self._on_request)
                     self._client = client
                     self._client_pid = os.getpid()
@@ -207,8 +210,7 @@ def _make_client(options: S3Options) -> Any:
                 read_timeout=max(_READ_TIMEOUT, options.timeout),
                 retries={"mode": "standard", "total_max_attempts": options.num_retries + 1},
                 max_pool_connections=_CONNECTIONS,
-                # Many servers that speak S3 do not know boto3's default, a CRC32 in a trailer. The
-                # signature covers the content without it.
+                # Many servers that speak S3 do not know boto3's default, a CRC32 in a trailer.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 **addressing,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from mmap import mmap
@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from kinto_attachment.storage.base import CHUNK_SIZE, FileTooLargeForStorage
 from kinto_attachment.storage.s3.bucket import Bucket, error_code, http_status
+from kinto_attachment.storage.s3.checksums import CRC32, encoded
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PARTS = 10_000
@@ -27,6 +28,8 @@ COPY_PART_SIZE = 256 * 1024 * 1024
 _SENT_PART_SIZE = 5 * 1024 * 1024
 
 _READ_SIZE = 256 * 1024
+# boto3's connection waits so long as its timeout for each. Smaller ones take more processor time.
+_PIECE_SIZE = 64 * 1024
 
 
 class PartBuffer:
@@ -40,6 +43,7 @@ class PartBuffer:
         self.capacity = capacity
         self._length = 0
         self._position = 0
+        self._pieces = Pieces(self._memory, 0)
 
     def fill(self, chunk: memoryview) -> int:
         """Append the start of ``chunk``; return how many bytes there was room for."""
@@ -53,7 +57,19 @@ class PartBuffer:
 
     def close(self) -> None:
         """Give the memory back to the system."""
+        self._pieces.close()
         self._memory.close()
+
+    def pieces(self) -> Pieces:
+        """Return the bytes as an iterable of views, valid until the next call, or ``close()``."""
+        self._pieces.close()
+        self._pieces = Pieces(self._memory, self._length)
+        return self._pieces
+
+    def crc32(self) -> str:
+        """Return the checksum as S3 writes it."""
+        with memoryview(self._memory) as memory, memory[: self._length] as content:
+            return encoded(content)
 
     def __len__(self) -> int:
         return self._length
@@ -71,6 +87,35 @@ class PartBuffer:
 
     def tell(self) -> int:
         return self._position
+
+
+class Pieces:
+    """The first ``length`` bytes of ``memory``, to be sent without a copy."""
+
+    def __init__(self, memory: mmap, length: int) -> None:
+        self._memory = memory
+        self._length = length
+        self._iterator: Generator[memoryview, None, None] | None = None
+
+    def __iter__(self) -> Iterator[memoryview]:
+        self.close()
+        self._iterator = self._views()
+        return self._iterator
+
+    def seek(self, offset: int) -> int:
+        """Do nothing: boto3 rewinds what it sends once more, and iterates anew."""
+        return offset
+
+    def close(self) -> None:
+        """Release the memory: the traceback of a failed request refers to it for a while."""
+        if self._iterator is not None:
+            self._iterator.close()
+
+    def _views(self) -> Generator[memoryview, None, None]:
+        with memoryview(self._memory) as memory:
+            for start in range(0, self._length, _PIECE_SIZE):
+                with memory[start : min(start + _PIECE_SIZE, self._length)] as piece:
+                    yield piece
 
 
 @dataclass(frozen=True)
@@ -94,11 +139,12 @@ class PutObject:
         self._content = content
 
     def complete(self, **condition: str) -> None:
-        self._content.seek(0)
-        self._bucket.client.put_object(
+        self._bucket.checksums.send(
+            self._bucket.client.put_object,
+            self._content,
+            self._content.crc32(),
             Bucket=self._bucket.name,
             Key=self.key,
-            Body=self._content,
             **self._attributes,
             **condition,
         )
@@ -135,6 +181,7 @@ class MultipartUpload:
         self._bucket = bucket
         # By the parts' numbers, which start at 1.
         self._etags = dict(self.replaced_etags)
+        self._checksums: dict[int, dict[str, str]] = {}
         self._earlier_etags: dict[int, set[str]] = {}
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="kinto-attachment-s3")
         self._in_flight: deque[tuple[int, PartBuffer, Future[str]]] = deque()
@@ -144,7 +191,9 @@ class MultipartUpload:
     @classmethod
     def create(cls, bucket: Bucket, key: str, attributes: Mapping[str, Any]) -> MultipartUpload:
         """Start an upload."""
-        created = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key, **attributes)
+        created = bucket.checksums.create_upload(
+            bucket.client.create_multipart_upload, Bucket=bucket.name, Key=key, **attributes
+        )
         return cls(bucket, key, created["UploadId"])
 
     def send(self, buffer: PartBuffer, next_size: int | None = None) -> PartBuffer:
@@ -195,6 +244,7 @@ class MultipartUpload:
             if "ETag" not in copied.get("CopyPartResult", {}):
                 return False
             self._etags[self.count] = copied["CopyPartResult"]["ETag"]
+            self._keep_checksum(self.count, copied["CopyPartResult"])
         self.size = source.size
         return True
 
@@ -241,7 +291,8 @@ class MultipartUpload:
         self.wait()
         self.close()
         parts = [
-            {"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())
+            {"PartNumber": number, "ETag": etag, **self._checksums.get(number, {})}
+            for number, etag in sorted(self._etags.items())
         ]
         self._bucket.client.complete_multipart_upload(
             **self._upload, MultipartUpload={"Parts": parts}, **condition
@@ -286,7 +337,17 @@ class MultipartUpload:
         return buffer
 
     def _send(self, number: int, buffer: PartBuffer) -> str:
-        buffer.seek(0)
-        sent = self._bucket.client.upload_part(**self._upload, PartNumber=number, Body=buffer)
+        sent = self._bucket.checksums.send(
+            self._bucket.client.upload_part,
+            buffer,
+            buffer.crc32(),
+            PartNumber=number,
+            **self._upload,
+        )
+        self._keep_checksum(number, sent)
         etag: str = sent["ETag"]
         return etag
+
+    def _keep_checksum(self, number: int, answer: Mapping[str, Any]) -> None:
+        if CRC32 in answer:
+            self._checksums[number] = {CRC32: answer[CRC32]}

@@ -41,7 +41,7 @@ port = {port}
 # Its own limit is 1 GiB.
 max_request_body_size = 1099511627776
 # As README recommends.
-recv_bytes = 131072
+recv_bytes = 524288
 
 [loggers]
 keys = root
