@@ -114,7 +114,9 @@ class Site:
     def uploads(self) -> list[ResumableUpload]:
         """The resumable uploads that are not done."""
         stock = self._inventory._objects(UPLOADS).items()
-        found = [from_row({**row, "id": upload_id, "last_modified": 0}) for (_, upload_id), row in stock]
+        found = [
+            from_row({**row, "id": upload_id, "last_modified": 0}) for (_, upload_id), row in stock
+        ]
         return [upload for upload in found if not upload.done]
 
     def change_uploads(self, change: Callable[[ResumableUpload], ResumableUpload]) -> None:
