@@ -34,6 +34,7 @@ from kinto.core.events import (
 )
 from kinto.core.initialization import load_default_settings
 from kinto.core.openapi import OpenAPI
+from kinto.core.resource.model import Model
 from kinto.core.resource.schema import HeaderSchema
 from kinto.core.resource.viewset import ViewSet
 from kinto.core.schema import HeaderQuotedInteger
@@ -281,6 +282,50 @@ def test_the_timestamp_is_an_attribute_that_only_the_constructor_reads(app):
 
     within(app, look)
     assert asked == ["__init__"]
+
+
+@assumed(
+    "kinto.core.resource.model.Model",
+    "kinto.views.records.Record.default_model",
+    by="attachments/record.py",
+    why="an upload must not ask for the collection's timestamp, nor for permissions to answer",
+)
+@on_both_backends
+def test_a_model_may_know_the_timestamp_and_leave_out_the_permissions(app):
+    """Record makes its default_model; put() writes by create_object() and update_object(), the
+    event has what timestamp() returns, and _annotate() adds the permissions to an answer only.
+    Right after a write, the timestamp of the collection is that of the record."""
+
+    class Watched(Model):
+        def timestamp(self, parent_id: str | None = None) -> int:
+            assert super().timestamp(parent_id) == self.written
+            return 5
+
+        def create_object(self, obj: Any, parent_id: str | None = None) -> Any:
+            return self.remember(super().create_object(obj, parent_id))
+
+        def update_object(self, obj: Any, parent_id: str | None = None) -> Any:
+            return self.remember(super().update_object(obj, parent_id))
+
+        def remember(self, written: Any) -> Any:
+            self.written = written["last_modified"]
+            return written
+
+        def _annotate(self, obj: Any, perm_object_id: str) -> Any:
+            return {**obj, self.permissions_field: {}}
+
+    class WatchedRecord(Record):
+        default_model = Watched
+
+    def look(request: Any) -> Any:
+        for number in range(2):
+            clone = clone_of(request, "PUT", {"data": {"n": number}})
+            answer = WatchedRecord(clone, context=Context()).put()
+        permissions = request.registry.permission.get_object_permissions(RECORD)
+        timestamps = [event.payload["timestamp"] for event in request.get_resource_events()]
+        return answer["permissions"], permissions, timestamps
+
+    assert within(app, look) == ({}, {"write": {app.userid}}, [5, 5])
 
 
 @assumed(

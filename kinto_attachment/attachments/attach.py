@@ -64,9 +64,10 @@ class RecordAttachment:
         method = "PUT" if context.current_object is None else "PATCH"
         try:
             records.write(self._request, context, method, body, preconditions)
-        finally:
+        except BaseException:
             if not is_transactional(self._kinto_storage) and not self.shows(name):
                 self._references.forget(name)
+            raise
         self._request.registry.attachment_site.write_after_commit()
         return attachment
 

@@ -7,6 +7,7 @@ DELETE what a DELETE. Kinto's own policy then decides, from what stands here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 from urllib.parse import quote
 
@@ -61,12 +62,13 @@ class AttachmentContext(RouteFactory):
     collection: Object | None = None
     """The collection; ``None`` where the default bucket will create it."""
 
+    is_locked = False
+    """Whether the record stays as it is."""
+
     def __init__(self, request: Any, *, locked: bool = False) -> None:
         """With ``locked``, the record cannot change, nor the collection go, until the transaction
         ends."""
         super().__init__(request)
-        self.is_locked = locked and is_transactional(request.registry.storage)
-        """Whether the record stays as it is."""
         self.create_parents: Callable[[], None] | None = getattr(request, "create_parents", None)
         """Creates bucket and collection where they do not exist: set for the default bucket."""
         self.endpoint: str = request.path
@@ -82,9 +84,20 @@ class AttachmentContext(RouteFactory):
         # Quoted as in the request's path: PostgreSQL refuses a NUL, even in a question.
         self.record_uri = f"{self.collection_uri}/records/{quote(self.record_id)}"
         check_parent_ids(request)
+        self._look(request, locked)
+
+    def locked(self, request: Any) -> AttachmentContext:
+        """Return the context of the same request, with the record as it is now: it cannot change,
+        nor the collection go, until the transaction ends. Raises ``UnknownCollection``."""
+        context = copy(self)
+        context._look(request, locked=True)
+        return context
+
+    def _look(self, request: Any, locked: bool) -> None:
         self.collection, self.current_object = self._find(request, locked)
+        self.is_locked = locked and is_transactional(request.registry.storage)
         if self.collection is None and self.create_parents is None:
-            raise UnknownCollection(ids["collection_id"])
+            raise UnknownCollection(request.matchdict["collection_id"])
         self.permission_object_id, self.required_permission = self._required(request)
 
     @property
@@ -154,7 +167,7 @@ def authorize_again(request: Any) -> AttachmentContext:
     """
     for kind in ("buckets", "collections"):
         request.bound_data.pop(kind, None)
-    context: AttachmentContext = type(request.context)(request, locked=True)
+    context: AttachmentContext = request.context.locked(request)
     principals = _current_principals(request)
     context.get_prefixed_principals = lambda: principals
     if not request.has_permission(DYNAMIC, context):

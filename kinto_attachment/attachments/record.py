@@ -7,11 +7,13 @@ The resource gets a small JSON request of its own, and never looks at the upload
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from kinto.core.cornice.errors import Errors
 from kinto.core.cornice.validators import colander_validator
 from kinto.core.errors import json_error_handler
+from kinto.core.resource.model import Model
 from kinto.core.resource.viewset import ViewSet
 from kinto.core.utils import build_request
 from kinto.views import records
@@ -88,6 +90,39 @@ def validate(request: Any, context: AttachmentContext, body: dict[str, Any]) -> 
         resource.process_object({**(old or {}), **data, "id": record_id}, old)
 
 
+class _Model(Model):
+    """Kinto's access to storage and permissions, without asking for what is known or not used.
+
+    The collection's timestamp costs two statements, and reading it is a write. Right after a
+    record was written with a timestamp of the storage's, it is that of the record.
+    """
+
+    _written: int | None = None
+
+    def timestamp(self, parent_id: str | None = None) -> int:
+        if self._written is not None:
+            return self._written
+        found: int = super().timestamp(parent_id)
+        return found
+
+    def create_object(self, obj: Object, parent_id: str | None = None) -> Object:
+        return self._remember(super().create_object, obj, parent_id)
+
+    def update_object(self, obj: Object, parent_id: str | None = None) -> Object:
+        return self._remember(super().update_object, obj, parent_id)
+
+    def _remember(self, write: Callable[..., Object], obj: Object, parent_id: Any) -> Object:
+        # A client may send a timestamp, also one of the past.
+        is_assigned = self.modified_field not in obj
+        written = write(obj, parent_id)
+        self._written = written[self.modified_field] if is_assigned else None
+        return written
+
+    def _annotate(self, obj: Object, perm_object_id: str) -> Object:
+        # The permissions would be those in the answer to a PUT.
+        return {**obj, self.permissions_field: {}}
+
+
 class Record(records.Record):
     """Kinto's resource, without asking for the collection's timestamp when it is made.
 
@@ -95,6 +130,7 @@ class Record(records.Record):
     transaction ends. The plugin never needs it: what is written has a timestamp of its own.
     """
 
+    default_model = _Model
     timestamp = None
 
     def _get_object_or_404(self, object_id: str) -> dict[str, Any]:
@@ -153,6 +189,7 @@ def _subrequest(
         subrequest.headers.pop(name, None)
     if preconditions is not None:
         subrequest.headers.update(preconditions.headers)
+        headers |= preconditions.headers
     for name in ("authn_type", "selected_userid"):
         # Anonymous requests have none.
         if hasattr(request, name):
@@ -167,7 +204,7 @@ def _subrequest(
     subrequest.info = {}
     # Errors on the request itself would make cornice answer 400, and commit.
     subrequest.errors = Errors()
-    parts = {"body": body, "header": dict(subrequest.headers), "querystring": {}}
+    parts = {"body": body, "header": headers, "querystring": {}}
     colander_validator(subrequest, schema=_schema(method), deserializer=lambda subrequest: parts)
     if subrequest.errors:
         raise json_error_handler(subrequest)

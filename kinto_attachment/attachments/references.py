@@ -68,6 +68,7 @@ class References:
     def add(self, name: str, metadata: Metadata, holder: Holder) -> None:
         """Create the row of a new file, before its first ``holder`` is written.
 
+        Where a transaction decides, ``sync()`` or ``keep_referenced()`` write it with other rows.
         Raises ``NameTaken`` if a file has, or had, that name; ``QuotaExceeded`` where nothing
         rolls back.
         """
@@ -75,7 +76,8 @@ class References:
         if not self._settings.is_random(name) and self._locked_file(name) is not None:
             raise NameTaken()
         row = {"name": name, **asdict(metadata), "holders": [holder.uri]}
-        self._write_file({**row, "private": True} if is_private(name) else row, added=holder)
+        row |= {"private": True} if is_private(name) else {}
+        self._write_file(row, added=holder, later=True)
 
     def room(self, holder: Holder, size: int) -> Room:
         """Return how many bytes a new file of the record may have, whose file it replaces. See
@@ -195,6 +197,7 @@ class References:
         To be called once all subscribers have run: a later one may write the file back. Locks none
         of the records.
         """
+        self._rows.flush()
         seen: set[str] = set()
         # Whoever is adopted may give up another file.
         while some := self._changes.given_up(_PAGE, but=seen):
@@ -224,25 +227,34 @@ class References:
         With ``trusted``, any metadata may replace that of the file that the record holds.
         Raises ``MetadataModified``, ``FileDeleted``.
         """
-        holding, record = self._rows.get_with_object(HOLDINGS, holder.uri, holder.key)
+        # An upload replaces the file that the record holds.
+        replaced = FILES if self._rows.has_unwritten(FILES) else None
+        holding, record = self._rows.get_with_object(
+            HOLDINGS, holder.uri, holder.key, lock_named=replaced
+        )
         held = None if holding is None else holding["name"]
         attachment: Any = (record or {}).get("attachment")
         name = self._accepted(attachment, holding)
         if name is None and attachment is not None and held is not None and not trusted:
             raise MetadataModified()
-        if name != held:
-            # In the order of names: two records may swap their files.
-            for each in sorted(filter(None, {name, held})):
-                self._locked_file(each)
-            if name is not None:
-                self._add_holder(name, holder)
-            if held is not None:
-                self._remove_holder(held, holder)
-        if name is None:
-            if held is not None:
-                self._rows.delete(HOLDINGS, holder.uri)
-        elif holding is None or name != held or holding.get("location") != attachment["location"]:
-            self._write_holding(holder, name, attachment)
+        with self._rows.together():
+            if name != held:
+                # In the order of names: two records may swap their files.
+                for each in sorted(filter(None, {name, held})):
+                    self._locked_file(each)
+                if name is not None:
+                    self._add_holder(name, holder)
+                if held is not None:
+                    self._remove_holder(held, holder)
+            if name is None:
+                if held is not None:
+                    self._rows.delete(HOLDINGS, holder.uri)
+            elif (
+                holding is None
+                or name != held
+                or holding.get("location") != attachment["location"]
+            ):
+                self._write_holding(holder, name, attachment)
 
     def relocate(self, holder: Holder, former: str, name: str, attachment: Object) -> None:
         """Let a record hold the file ``name``, a copy of ``former``, before it is written with the
@@ -482,12 +494,14 @@ class References:
             holding["shown"] = {key: attachment[key] for key in attachment if key != "location"}
         self._rows.put(HOLDINGS, holder.uri, holding)
 
-    def _write_file(self, row: Row, added: Holder | None = None) -> None:
-        """Write the row of a file; ``added`` is the holder that a client has added."""
+    def _write_file(self, row: Row, added: Holder | None = None, *, later: bool = False) -> None:
+        """Write the row of a file; ``added`` is the holder that a client has added. With
+        ``later``, see ``Rows.put_later()``."""
         with self._quotas.exclusive():
             if self._quotas:
                 self._note(row, added)
-            self._rows.put(FILES, row["name"], row)
+            put = self._rows.put_later if later else self._rows.put
+            put(FILES, row["name"], row)
 
     def _note(self, row: Row, added: Holder | None) -> None:
         """Note what a write of the row changes. Raises ``QuotaExceeded`` where nothing rolls

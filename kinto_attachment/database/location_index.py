@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from kinto.core.storage import memory
 from kinto.core.utils import sqlalchemy
 
-from kinto_attachment.database.objects import statement
+from kinto_attachment.database.objects import execute, statement
 from kinto_attachment.database.scan import is_postgresql, unpooled
 
 logger = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ def records_ending_with(
         raise IndexMissing()
     digests = [md5(each.encode(), usedforsecurity=False).hexdigest() for each in segments]
     client = kinto_storage.client
-    with client.connect(readonly=True) as connection:
-        if not scan and not _was_valid(client, connection):
+    with client.connect(readonly=True) as session:
+        if not scan and not _was_valid(client, session):
             raise IndexMissing()
-        rows = connection.execute(statement(_WITH_DIGEST), {"digests": digests}).fetchall()
+        rows = execute(session, _WITH_DIGEST, {"digests": digests}).fetchall()
     return [Found(row.parent_id, row.id, row.attachment) for row in rows]
 
 
@@ -131,12 +131,22 @@ def _autocommit(client: Any) -> Iterator[Any]:
 
 def _in_memory(kinto_storage: memory.Storage, segments: Collection[str]) -> Iterator[Found]:
     # list_all("*") would leave an empty object of each row behind.
+    ends = tuple(segments)
     with _lock_of(kinto_storage):
         for parent_id, resources in kinto_storage._store.items():
-            for record in (resources.get("record") or {}).values():
+            # Most parents are those of the plugin's rows, and have no records.
+            if "record" not in resources:
+                continue
+            for record in resources["record"].values():
                 attachment = record.get("attachment")
-                location = attachment.get("location") if isinstance(attachment, dict) else None
-                if isinstance(location, str) and location.rpartition("/")[2] in segments:
+                if not isinstance(attachment, dict):
+                    continue
+                location = attachment.get("location")
+                if (
+                    isinstance(location, str)
+                    and location.endswith(ends)
+                    and location.rpartition("/")[2] in segments
+                ):
                     yield Found(parent_id, record["id"], {**attachment})
 
 

@@ -43,7 +43,9 @@ class Preconditions:
 
     def _parsed(self, name: str) -> int | str | None:
         """The timestamp in a header, ``"*"``, or ``None`` if it was not sent."""
-        sent = {name: self.headers[name]} if name in self.headers else {}
+        if name not in self.headers:
+            return None
+        sent = {name: self.headers[name]}
         try:
             value: int | str | None = HeaderSchema().deserialize(sent).get(name)
         except (colander.Invalid, ValueError):

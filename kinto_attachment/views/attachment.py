@@ -116,8 +116,9 @@ def _attach(request: Any) -> dict[str, Any]:
         upload, fields = read_form(stream, length, boundary, open_file)
         body = {name: json_object(name, text) for name, text in fields.items()}
         body.get("data", {}).pop(FILE, None)
-        is_used = RecordAttachment(request, settings, files).is_used
-        name, metadata = upload.finish(is_used)
+        name, metadata = upload.finish(
+            lambda name: RecordAttachment(request, settings, files).is_used(name)
+        )
 
     attachment = attach_file(request, settings, files, name, metadata, body, preconditions)
     request.response.headers["Location"] = request.route_url("record-object", **ids)

@@ -6,9 +6,14 @@ import json
 
 import pytest
 import transaction
+from kinto.core.events import ResourceChanged
 from kinto.core.resource import Resource
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.holder import Holder
+from kinto_attachment.attachments.inspection import Metadata
+from kinto_attachment.attachments.references import FILES, HOLDINGS, References
+from tests.support.probe import listening
 
 pytestmark = pytest.mark.both_storages
 
@@ -285,3 +290,41 @@ def test_a_holding_that_somebody_else_has_removed(attached, monkeypatch):
     attached.detach()
 
     assert attached.files() == []
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_new_files_row_is_written_without_an_event_of_its_record(record):
+    registry = record.app.registry
+    files, holder = registry.attachment_files, Holder("b", "c", "r")
+
+    def references():
+        changes = FileChanges.current(files)
+        return References(registry.storage, registry.attachment_settings, changes)
+
+    with transaction.manager:
+        references().add("a.bin", Metadata("a.bin", "0" * 64, "text/plain", 1), holder)
+        assert references().file("a.bin")["holders"] == [holder.uri]
+        references().keep_referenced()
+
+    with transaction.manager:
+        assert references().file("a.bin")["holders"] == [holder.uri]
+        references().forget("a.bin")
+
+
+def test_the_event_of_an_upload_has_the_collections_timestamp(record):
+    registry = record.app.registry
+
+    def timestamps(event):
+        found = registry.storage.resource_timestamp("record", COLLECTION.removeprefix("/v1"))
+        return event.payload["timestamp"], found
+
+    with listening(record.app, ResourceChanged, timestamps) as heard:
+        record.attach()
+        record.attach()
+        # A client may send a timestamp, also one of the past.
+        other = record.other()
+        other.attach(data={"last_modified": 123_456})
+
+    assert len(heard) == 3
+    assert all(sent == found for sent, found in heard)
+    assert other.data["last_modified"] == 123_456

@@ -114,7 +114,9 @@ class Site:
     def uploads(self) -> list[ResumableUpload]:
         """The resumable uploads that are not done."""
         stock = self._inventory._objects(UPLOADS).items()
-        found = [from_row({**row, "id": upload_id}) for (_, upload_id), row in stock]
+        found = [
+            from_row({**row, "id": upload_id, "last_modified": 0}) for (_, upload_id), row in stock
+        ]
         return [upload for upload in found if not upload.done]
 
     def change_uploads(self, change: Callable[[ResumableUpload], ResumableUpload]) -> None:
@@ -148,10 +150,10 @@ class Site:
             global_registries.add(self.registry)
             return self.app.app
 
-        def list_later(files: LocalStorage) -> Any:
+        def list_later(files: LocalStorage, *arguments: Any, **named: Any) -> Any:
             if meanwhile is not None:
                 in_another_thread(meanwhile)
-            return list_files(files)
+            return list_files(files, *arguments, **named)
 
         with (
             mock.patch.object(paster, "get_app", get_app),

@@ -178,6 +178,38 @@ def test_file_and_folders_are_synced_before_finish_returns(
     assert [path for path, _ in synced[1:]] == ["files/f/g", "files/f", "files"]
 
 
+def test_a_random_name_is_synced_with_the_content(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows the name before ``finish()`` returns, and a journal commits once."""
+    present = []
+    fsync = os.fsync
+
+    def spy(fd: int) -> None:
+        present.append((stat.S_ISDIR(os.fstat(fd).st_mode), everything(root)))
+        fsync(fd)
+
+    staged = storage.stage(NewFile("a.txt"))
+    staged.write(b"content")
+    monkeypatch.setattr(os, "fsync", spy)
+
+    name = staged.finish()
+
+    assert present == [(False, [name]), (True, [name])]
+
+
+def test_a_random_name_that_cannot_be_synced_is_taken_back(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = storage.stage(NewFile("a.txt"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(errno.EIO))
+        with pytest.raises(StorageUnavailable, match="Input/output error"):
+            staged.finish()
+    assert everything(root) == []
+    assert [path for path in open_files() if path.startswith(str(root))] == []
+
+
 def test_a_process_killed_by_the_kernel_leaves_a_part_and_nothing_else(root: Path) -> None:
     script = f"""
 import os, signal

@@ -1,6 +1,6 @@
 """The local disk as file storage.
 
-An unfinished file is hidden in ``base_path``; ``finish()`` syncs it and links it to its name:
+An unfinished file is hidden in ``base_path``; ``finish()`` links it to its name and syncs both:
 readers find the whole file, or none. Needs a file system with hard links.
 """
 

@@ -12,7 +12,7 @@ from kinto_attachment.storage.staged import IsUsed, NewFile, StagedFile
 
 
 class LocalStagedFile(StagedFile):
-    """Writes a hidden file; ``finish()`` syncs it, and links it to its name."""
+    """Writes a hidden file; ``finish()`` links it to its name, and syncs both."""
 
     def __init__(self, root: Path, new: NewFile) -> None:
         self._new = new
@@ -26,7 +26,9 @@ class LocalStagedFile(StagedFile):
 
     def _finish(self, is_used: IsUsed | None) -> str:
         with disk_errors(self._file.storing):
-            self._file.sync()
+            if not self._new.is_random:
+                # Whoever knows the name takes what it finds for the whole file.
+                self._file.sync()
             free_name = self._file.free_name()
         claim = self._file.claim(None if self._new.is_random else is_used)
         if self._new.exact_name:
@@ -35,6 +37,9 @@ class LocalStagedFile(StagedFile):
             name = claim.first_free(free_name)
         with disk_errors(self._file.storing):
             self._file.remove()
+            if self._new.is_random:
+                # The name goes to the disk with the content: one commit of a journal, not two.
+                self._file.sync()
             self._file.sync_folders(name)
         return name
 
