@@ -50,8 +50,6 @@ class Report:
     def close(self, counts: dict[str, int], *, ok: bool) -> None:
         """Write the counts; in JSON also whether all is well."""
         self.counts = counts
-        if self._only_findings:
-            return
         if self._json:
             rest = _as_json({"counts": counts, "ok": ok}).removeprefix("{")
             self._write(f"{'' if self._found else self._head()}\n], {rest}\n")

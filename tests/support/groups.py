@@ -53,3 +53,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         place = FIRST.index(group) if group in FIRST else len(FIRST) + len(places)
         places.setdefault(group, place)
     items.sort(key=lambda item: places[next(item.iter_markers("xdist_group")).args[0]])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """pytest-xdist tells by the names of tests in which group they are: not with every pytest."""
+    names = [item.nodeid for item in session.items if hasattr(session.config, "workerinput")]
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in n for n in names):
+        raise pytest.UsageError("The tests of a group do not run in one worker.")

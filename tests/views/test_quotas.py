@@ -105,6 +105,17 @@ def test_a_replacement_may_take_what_it_frees(make_limited):
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_replacement_of_the_same_size_leaves_the_count_as_it_is(make_limited):
+    record = make_limited(quota_bytes=10)
+    record.attach(b"0123456789")
+    (before,) = counts_of(record.app.registry.storage)
+
+    record.attach(b"9876543210")
+
+    assert counts_of(record.app.registry.storage) == [before]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
 def test_a_lowered_quota_lets_smaller_files_in(make_limited):
     make_limited().attach(b"0123456789")
     record = make_limited(quota_bytes=5, quota_files=1)
