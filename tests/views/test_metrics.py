@@ -265,8 +265,8 @@ def test_a_metrics_service_that_fails_fails_nothing_else(make_record, caplog):
 
 
 @on_memory
-def test_without_a_metrics_plugin_the_storage_is_left_alone(make_record):
-    files = make_record().app.registry.attachment_files
+def test_without_a_metrics_plugin_the_storage_is_left_alone(start_app):
+    files = start_app().registry.attachment_files
 
     assert not {*vars(files), *vars(files.public)} & {*OPERATIONS, "delete_many"}
     assert isinstance(files.public, LocalStorage)
