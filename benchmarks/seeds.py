@@ -7,8 +7,10 @@ upload, and a second one proves that nothing else differs between two.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.client import KIB, record
@@ -21,6 +23,7 @@ _TABLES = {
     "access_control_entries": ("object_id", "permission", "principal"),
 }
 _NUMBER_OF_LAST_MODIFIED = {"objects", "timestamps"}
+_ROWS_AT_ONCE = 50_000
 
 
 def rows_of_an_attachment(bench: Workbench, subject: str) -> list[Row]:
@@ -51,31 +54,37 @@ def rows_of_an_attachment(bench: Workbench, subject: str) -> list[Row]:
 
 def fill(bench: Workbench, database: str, of_one: list[Row], count: int) -> None:
     """Put the rows of ``count`` attachments into a database."""
-    texts = {table: io.StringIO() for table in _TABLES}
     # Each a millisecond after the other, all of them past.
-    first = int(time.time() * 1000) - 10 * count - 10_000
-    for number, (table, *columns) in enumerate(rows(of_one, count)):
-        if table in _NUMBER_OF_LAST_MODIFIED:
-            columns.append(_timestamp(first + number))
-        if table == "objects":
-            columns.append("f")
-        texts[table].write("\t".join(map(_escaped, columns)) + "\n")
+    timestamps = itertools.count(int(time.time() * 1000) - 10 * count - 10_000)
     connection = bench.postgresql.connect(database)
     try:
         with connection.cursor() as cursor:
             # The trigger only makes the timestamps.
             cursor.execute("SET session_replication_role = replica")
-            for table, text in texts.items():
-                names = list(_TABLES[table])
-                if table in _NUMBER_OF_LAST_MODIFIED:
-                    names.append("last_modified")
-                if table == "objects":
-                    names.append("deleted")
-                text.seek(0)
-                cursor.copy_expert(f"COPY {table} ({', '.join(names)}) FROM STDIN", text)
+            every = rows(of_one, count)
+            while some := list(itertools.islice(every, _ROWS_AT_ONCE)):
+                _copy(cursor, some, timestamps)
             cursor.execute("VACUUM ANALYZE")
     finally:
         connection.close()
+
+
+def _copy(cursor: Any, some: list[Row], timestamps: Iterator[int]) -> None:
+    texts = {table: io.StringIO() for table in _TABLES}
+    for table, *columns in some:
+        if table in _NUMBER_OF_LAST_MODIFIED:
+            columns.append(_timestamp(next(timestamps)))
+        if table == "objects":
+            columns.append("f")
+        texts[table].write("\t".join(map(_escaped, columns)) + "\n")
+    for table, text in texts.items():
+        names = list(_TABLES[table])
+        if table in _NUMBER_OF_LAST_MODIFIED:
+            names.append("last_modified")
+        if table == "objects":
+            names.append("deleted")
+        text.seek(0)
+        cursor.copy_expert(f"COPY {table} ({', '.join(names)}) FROM STDIN", text)
 
 
 def _dump(bench: Workbench, database: str) -> list[Row]:

@@ -114,6 +114,20 @@ class Workbench:
         self.postgresql.create_database(name, _TEMPLATE)
         return name
 
+    def settings(self, files: Path, database: str | None) -> dict[str, Any]:
+        """Kinto's settings, with the plugin's files in the folder ``files``."""
+        settings = {
+            "kinto.includes": "kinto.plugins.default_bucket kinto_attachment",
+            "kinto.multiauth.policies": "basicauth",
+            "kinto.userid_hmac_secret": _HMAC_SECRET,
+            "kinto.attachment.base_path": str(files),
+            "kinto.attachment.base_url": "https://files.example.org/",
+            "kinto.attachment.extensions": "any",
+        }
+        if database is None:
+            return settings
+        return settings | _postgresql_settings(self.postgresql.url_of(database))
+
     def start(
         self,
         subject: str,
@@ -127,18 +141,9 @@ class Workbench:
         ``database``. ``settings`` replace those of here, ``None`` removes one; ``options`` are
         those of ``LiveKinto``."""
         files = Path(tempfile.mkdtemp(prefix="files-", dir=self.folder))
-        merged = {
-            "kinto.includes": "kinto.plugins.default_bucket kinto_attachment",
-            "kinto.multiauth.policies": "basicauth",
-            "kinto.userid_hmac_secret": _HMAC_SECRET,
-            "kinto.attachment.base_path": str(files),
-            "kinto.attachment.base_url": "https://files.example.org/",
-            "kinto.attachment.extensions": "any",
-        }
+        merged = self.settings(files, database)
         if subject == PLAIN:
             merged["kinto.includes"] = "kinto.plugins.default_bucket"
-        if database is not None:
-            merged |= _postgresql_settings(self.postgresql.url_of(database))
         for name, value in (settings or {}).items():
             merged[name] = f"{merged[name]} {value}" if name == "kinto.includes" else value
         merged = {name: value for name, value in merged.items() if value is not None}
