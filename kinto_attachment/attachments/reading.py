@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.file_row import is_consistent
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.links import Target, verify
 from kinto_attachment.attachments.readers import Readers
-from kinto_attachment.attachments.references import References, is_consistent
+from kinto_attachment.attachments.references import References
 from kinto_attachment.database.location_index import IndexMissing
 from kinto_attachment.database.rows import Row
 from kinto_attachment.errors import InvalidLink, NoAttachment, UnknownFile, UnknownRecord

@@ -19,7 +19,6 @@ themselves are asked (``keep_referenced()``), liberally: see ``locations``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -27,9 +26,15 @@ from typing import Any
 from kinto.core.utils import msec_time
 
 from kinto_attachment.attachments.file_changes import FileChanges
+from kinto_attachment.attachments.file_row import (
+    is_consistent,
+    meant,
+    metadata_matches,
+    metadata_of,
+)
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
-from kinto_attachment.attachments.locations import last_segments, may_be_same_file, names_in
+from kinto_attachment.attachments.locations import last_segments, names_in
 from kinto_attachment.attachments.quotas import Changes, Quotas, Room
 from kinto_attachment.attachments.readers import Readers
 from kinto_attachment.database.location_index import IndexMissing, records_ending_with
@@ -135,7 +140,7 @@ class References:
         if not isinstance(attachment, dict):
             return None
         names = names_in(attachment.get("location"))
-        return _meant(attachment, holding, self._files(names))
+        return meant(attachment, holding, self._files(names))
 
     def attached_to(self, holder: Holder) -> tuple[Object | None, Row | None]:
         """Return the record, and the row of the file whose content is its attachment's; ``None``
@@ -151,7 +156,7 @@ class References:
         held = None if holding is None else holding["name"]
         candidates = names_in(attachment.get("location"))
         files = self._files([name for name in candidates if name == held])
-        name = _meant(attachment, holding, files)
+        name = meant(attachment, holding, files)
         if name is not None:
             return record, files[name]
         name = self._accepted(attachment, holding)
@@ -185,7 +190,7 @@ class References:
             known = {name: files[name] for name in each if name in files}
             # Files without a row, as gc finds them.
             known.update({name: {} for name in each if name in wanted and name not in known})
-            name = _meant(attachment, holdings.get(holder.uri), known)
+            name = meant(attachment, holdings.get(holder.uri), known)
             if name in wanted and name is not None:
                 showing.setdefault(name, []).append((holder, attachment))
         return showing
@@ -217,7 +222,7 @@ class References:
         row = holding and self.file(holding["name"])
         if not holding or not row:
             return None
-        metadata = holding.get("shown", _metadata_of(row))
+        metadata = holding.get("shown", metadata_of(row))
         location = holding.get("location", self._settings.location(row["name"]))
         return {**metadata, "location": location}
 
@@ -523,46 +528,3 @@ class References:
         if row:
             others = [uri for uri in row["holders"] if uri != holder.uri]
             self._quotas.note(changes, {**row, "holders": others}, row["holders"])
-
-
-def _meant(attachment: Object, holding: Row | None, files: Mapping[str, Row]) -> str | None:
-    """Return which of ``files``, those that the location ends with, the record references.
-
-    That is the one that it holds, else the one with the longest name.
-    """
-    possible = {
-        name
-        for name, row in files.items()
-        if may_be_same_file(attachment, row) or metadata_matches(attachment, row, holding)
-    }
-    if holding is not None and holding["name"] in possible:
-        name: str = holding["name"]
-        return name
-    return max(possible, key=len, default=None)
-
-
-def metadata_matches(attachment: dict[str, Any], row: Row, holding: Row | None) -> bool:
-    """Whether a record's ``attachment`` equals the metadata of the file of ``row``, or what the
-    record's own ``holding`` has of it. Locations are not compared."""
-    metadata = {key: value for key, value in attachment.items() if key != "location"}
-    if _equal_as_json(metadata, _metadata_of(row)):
-        return True
-    own = holding.get("shown") if holding and holding["name"] == row["name"] else None
-    return own is not None and _equal_as_json(metadata, own)
-
-
-def is_consistent(row: Row) -> bool:
-    """Whether the row says of the file what its name does: whether it is private."""
-    return is_private(row["name"]) == ("private" in row)
-
-
-def _equal_as_json(one: Any, other: Any) -> bool:
-    # In Python, unlike JSON, 1 equals 1.0 and True.
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def _metadata_of(row: Row) -> dict[str, Any]:
-    """Return the ``attachment`` attribute of the file's holders, without its location."""
-    known = {field.name: row[field.name] for field in fields(Metadata)}
-    given = {key: value for key, value in known.items() if value is not None}
-    return {**given, **row.get("extra", {})}

@@ -24,10 +24,11 @@ from pyramid.httpexceptions import HTTPException
 from kinto_attachment.attachments import record as records
 from kinto_attachment.attachments.authorization import AttachmentContext, check_record_id
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
+from kinto_attachment.attachments.file_row import is_consistent
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Inspection
 from kinto_attachment.attachments.reading import ReadableFile
-from kinto_attachment.attachments.references import References, is_consistent
+from kinto_attachment.attachments.references import References
 from kinto_attachment.attachments.upload import UploadPolicy
 from kinto_attachment.commands import edits, evidence
 from kinto_attachment.commands.report import Report, progress
