@@ -15,19 +15,27 @@ only asks it, as a container's health check does.
 """
 
 import json
+import random
 import sys
 import time
 import urllib.error
 import urllib.request
 
 SECONDS = 60
+TRIES = 5
 
 
 def of_settings(ini):
     from pyramid.paster import get_app
     from webob import Request
 
-    answer = Request.blank("/v1/__heartbeat__").get_response(get_app(ini))
+    app = get_app(ini)
+    for _ in range(TRIES):
+        answer = Request.blank("/v1/__heartbeat__").get_response(app)
+        if answer.status_code == 200:
+            break
+        # Nodes that ask at the same time write and delete the same key of the cache.
+        time.sleep(random.uniform(0, 1))  # noqa: S311
     return answer.status_code, answer.body
 
 

@@ -17,6 +17,7 @@ PACKAGES = ("debootstrap", "systemd-container", "iproute2")
 DISK_SIZE = 1024
 
 _INCLUDED = "systemd,systemd-sysv,dbus,ca-certificates,procps,iproute2"
+_CERTIFICATES = "/srv/certificates.crt"
 _SECONDS = 600.0
 _BOOT_SECONDS = 120.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,7 +29,7 @@ class Machine:
     ``/var/lib/kinto`` is a disk of its own (in memory), which a power cut spares.
     """
 
-    checkout = "/root/kinto-attachment"
+    checkout = "/srv/kinto-attachment"
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "machine"
@@ -51,7 +52,7 @@ class Machine:
         # An operator says yes.
         (self.root / "etc/apt/apt.conf.d/90-yes").write_text('APT::Get::Assume-Yes "true";\n')
         if self._certificates.exists():
-            shutil.copy(self._certificates, self.root / "root/certificates.crt")
+            shutil.copy(self._certificates, self.root / _CERTIFICATES.lstrip("/"))
 
     def copy_checkout(self, checkout: Path) -> None:
         """Copy what git knows of the folder ``checkout`` to the machine."""
@@ -66,7 +67,7 @@ class Machine:
         options = ["--quiet", "--register=no", "--keep-unit", f"--directory={self.root}"]
         options += [f"--chdir={self.checkout}", "--setenv=DEBIAN_FRONTEND=noninteractive"]
         if self._certificates.exists():
-            options.append("--setenv=PIP_CERT=/root/certificates.crt")
+            options.append(f"--setenv=PIP_CERT={_CERTIFICATES}")
         return _run(["systemd-nspawn", *options, "--console=pipe", "sh", "-e", "-c", commands])
 
     def boot(self) -> float:
