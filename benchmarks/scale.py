@@ -1,13 +1,15 @@
 """What an operator's commands take, and the requests beside them, with many attachments that the
 released plugin has left: from 10,000 to 1,000,000, in PostgreSQL and on the local disk.
 
-``python -m benchmarks.scale [--runs 1] [--counts 10000 100000]``: it has no part in ``make bench``
-(an hour, and 10 GB of disk). It prints a row for each step, for docs/operations.rst.
+``python -m benchmarks.scale [--counts 10000 100000] [--no-copy]`` has no part in ``make bench``:
+it takes an hour, most of it for the copy, and 10 GB of disk. It prints a row for each step, for
+docs/operations.rst.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sysconfig
@@ -53,7 +55,7 @@ class Site:
         self._make_files()
         self._ini = self._write_ini("kinto", self._files)
 
-    def steps(self) -> Iterator[tuple[str, Took]]:
+    def steps(self, *, copies_files: bool) -> Iterator[tuple[str, Took]]:
         """Do one thing after the other. Yields what each is, and what it took."""
         ours = _PROGRAMS / "kinto-attachment"
         copies = self._bench.folder / f"{self._files.name}-copies"
@@ -61,7 +63,8 @@ class Site:
         yield "``kinto migrate``", self._run(_PROGRAMS / "kinto", "migrate", "--ini", self._ini)
         yield "``check``", self._run(ours, "--ini", self._ini, "check")
         yield "``gc``", self._run(ours, "--ini", self._ini, "gc", "--older-than", "0s")
-        yield "``copy``", self._run(ours, "--ini", self._ini, "copy", "--to-ini", to_ini)
+        if copies_files:
+            yield "``copy``", self._run(ours, "--ini", self._ini, "copy", "--to-ini", to_ini)
         yield from self._requests()
         yield "``check`` after that", self._run(ours, "--ini", self._ini, "check")
 
@@ -114,26 +117,31 @@ class Site:
         """Run it. Raises ``RuntimeError`` if it fails."""
         started = time.monotonic()
         environ = {**os.environ, "PYTHONPATH": str(_CHECKOUT)}
+        memory = 0
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(command, stdout=said, stderr=said, env=environ)
-            # Of all that may wait for it, this one tells the memory.
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            # Not ru_maxrss: that counts the memory of this process, before exec().
+            while process.poll() is None:
+                with contextlib.suppress(OSError, StopIteration):
+                    memory = max(memory, peak(process.pid))
+                time.sleep(0.02)
+            seconds = time.monotonic() - started
             if process.returncode:
                 said.seek(0)
                 raise RuntimeError(f"{command}: {said.read().decode()}")
-        return Took(time.monotonic() - started, used.ru_maxrss * KIB)
+        return Took(seconds, memory)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--counts", nargs="*", type=int, default=COUNTS)
+    parser.add_argument("--no-copy", action="store_true", help="leave out the longest step")
     arguments = parser.parse_args()
     environment, downloads = _CHECKOUT / ".venv-released", _CHECKOUT / "build" / "downloads"
     with Workbench(Samples(), 1, False, environment, downloads) as bench:
         of_one = rows_of_an_attachment(bench, RELEASED)
         for count in arguments.counts:
-            for name, took in Site(bench, of_one, count).steps():
+            for name, took in Site(bench, of_one, count).steps(copies_files=not arguments.no_copy):
                 row = f"{count:>9,}  {name:28} {took.seconds:8.2f} s {took.memory / _MIB:6.0f} MiB"
                 print(row, flush=True)
 
