@@ -76,8 +76,11 @@ class Drill:
             self._try_a_wrong_setting()
         with self._during("one node killed, then the other"):
             for node in NODES:
+                pid = f"systemctl show --property=MainPID --value {node}"
+                killed = machine.type(pid).strip()
                 machine.type(f"systemctl kill --signal=KILL {node}")
-                say(f"  {node} is back", f"{self._seconds_until(f'systemctl is-active {node}')}")
+                is_back = f"systemctl is-active {node} && test $({pid}) != {killed}"
+                say(f"  {node} is back", self._seconds_until(is_back))
         with self._during("PostgreSQL restarted, then stopped for 10 s"):
             machine.type("systemctl restart postgresql")
             time.sleep(_PAUSE)
