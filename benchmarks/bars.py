@@ -164,12 +164,17 @@ def _of_small(samples: Samples) -> Iterator[Bar]:
             if (case["backend"], case["operation"]) == (backend, operation)
         ]
 
-    for operation, bar in (("new", 0.75), ("replace", 0.65)):
+    for backend, operation, bar in (
+        ("PostgreSQL", "new", 0.90),
+        ("PostgreSQL", "replace", 0.85),
+        ("memory", "new", 0.75),
+        ("memory", "replace", 0.75),
+    ):
         yield Bar(
-            f"small uploads, PostgreSQL, {operation}: rate to a plain PUT's",
+            f"small uploads, {backend}, {operation}: rate to a plain PUT's",
             bar,
             True,
-            _known(ratios("postgresql", operation, THIS)),
+            _known(ratios(backend.lower(), operation, THIS)),
         )
     for operation in small.OPERATIONS:
         ours, theirs = (ratios("memory", operation, subject) for subject in (THIS, RELEASED))
