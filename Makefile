@@ -22,6 +22,8 @@ STORES = .venv-stores
 INSTALLED_STORES = $(STORES)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Without bytecode, each of the many processes compiles the plugin and its tests anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
 .PHONY: help serve check tests tests-stores lint format docs moto bench model chaos drill browser clean
