@@ -102,11 +102,11 @@ $(INSTALLED): setup.py pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# The pip that comes with Python may not support "--group".
+# The pip that comes with Python may not support "--group". Most modules are never imported.
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "Installing the development tools in $(VENV), once."
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --group dev
+	@$(BIN)/python -m pip install --quiet --no-compile --group dev
 	@touch $@
 
 $(INSTALLED_STORES): pyproject.toml
