@@ -29,9 +29,9 @@ _Result = TypeVar("_Result")
 
 TRIES = 10
 _PAUSE_SECONDS = 0.005
-"""The longest pause after the first try; each one after that may be twice as long,"""
-_DOUBLED = 7
-"""so many times."""
+"""Doubled after each try: how long a pause may be."""
+_DOUBLINGS = 7
+"""How often it is doubled at most."""
 
 # serialization_failure, deadlock_detected
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -98,7 +98,7 @@ def commit(
             sent.bound_data.pop("resource_events", None)
             begun = manager.begin()
         sent.registry.attachment_metrics.count(RETRIES, value="database")
-        time.sleep(random.uniform(0, _PAUSE_SECONDS * 2 ** min(number, _DOUBLED)))  # noqa: S311
+        time.sleep(random.uniform(0, _PAUSE_SECONDS * 2 ** min(number, _DOUBLINGS)))  # noqa: S311
         number += 1
         snapshot.restore()
         carried.onto(begun)
