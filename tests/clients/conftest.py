@@ -122,21 +122,29 @@ def stored(client: kinto_http.Client, folder: Path) -> Callable[[], list[bytes]]
     return stored
 
 
-def launched(playwright: Playwright) -> Browser:
-    """A Chromium without a window. Skips the test if there is none."""
-    path = shutil.which("chromium")
+def launched(playwright: Playwright, *commands: str) -> Browser:
+    """The first of these Chromiums that is installed, without a window. Skips the test if there is
+    none."""
+    commands = commands or ("chromium-headless-shell", "chromium")
+    path = next(filter(None, map(shutil.which, commands)), None)
     if path is None:
-        pytest.skip("there is no Chromium: the system may have it as a package, chromium")
+        pytest.skip(f"there is no Chromium: the system may have it as a package, {commands[0]}")
     return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """One for all the tests. While it runs, there is a running event loop in this thread."""
+def playwright() -> Iterator[Playwright]:
+    """While it runs, there is a running event loop in this thread."""
     with sync_playwright() as playwright:
-        browser = launched(playwright)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """One for all the tests: that which never has a window, in a third of the time."""
+    browser = launched(playwright)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

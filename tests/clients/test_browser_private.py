@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import kinto_http
 import pytest
-from playwright.sync_api import Error, Page, Request, Route, expect
+from playwright.sync_api import Error, HttpCredentials, Page, Request, Route, expect
 
-from tests.clients.conftest import USER
+from tests.clients.conftest import USER, launched
 from tests.support.clients.pictures import png
 
 pytestmark = pytest.mark.clients
@@ -29,6 +29,7 @@ PDF = b"""%PDF-1.4
 trailer <</Root 1 0 R>>
 """
 SECONDS = 240
+CREDENTIALS = HttpCredentials(username=USER[0], password=USER[1])
 WAYS = ("attachment", "name", "link")
 
 
@@ -71,8 +72,7 @@ def attach(drafts, tmp_path):
 @pytest.fixture
 def page(browser, request):
     """A tab of a browser where somebody gives the password who is asked for it."""
-    credentials = {"username": USER[0], "password": USER[1]}
-    with browser.new_context(http_credentials=credentials) as context:
+    with browser.new_context(http_credentials=CREDENTIALS) as context:
         page = context.new_page()
         request.node.take_picture = lambda path: page.screenshot(path=path, full_page=True)
         yield page
@@ -164,15 +164,25 @@ def test_a_player_jumps_to_the_end_of_a_recording(attach, stranger):
     assert int(ranges[-1].removeprefix("bytes=").rstrip("-")) > 10_000_000
 
 
+@pytest.fixture(scope="module")
+def browser_with_viewer(playwright):
+    """A Chromium that shows a PDF."""
+    browser = launched(playwright, "chromium")
+    yield browser
+    browser.close()
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_a_pdf_opens(attach, page, way):
+def test_a_pdf_opens(attach, browser_with_viewer, way):
     url = attach("paper.pdf", PDF).url(way)
 
-    # The viewer is an extension in a frame of its own.
-    with page.expect_event("framenavigated", lambda frame: "extension:" in frame.url) as viewer:
-        page.goto(url)
+    with browser_with_viewer.new_context(http_credentials=CREDENTIALS) as context:
+        page = context.new_page()
+        # The viewer is an extension in a frame of its own.
+        with page.expect_event("framenavigated", lambda frame: "extension:" in frame.url) as view:
+            page.goto(url)
 
-    expect(viewer.value.locator("#pagelength")).to_have_text("3")
+        expect(view.value.locator("#pagelength")).to_have_text("3")
 
 
 @pytest.mark.parametrize("way", WAYS)
