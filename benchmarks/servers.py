@@ -172,7 +172,7 @@ class Workbench:
         """Run ``kinto migrate``, which makes Kinto's tables, and the plugin's index."""
         kinto = Path(sysconfig.get_path("scripts")) / "kinto"
         command = [str(kinto), "migrate", "--ini", str(self.write_ini("migrate", settings))]
-        environ = {**os.environ, "PYTHONPATH": str(_CHECKOUT)}
+        environ = {**os.environ, "PYTHONPATH": f"{_IN_SERVER}{os.pathsep}{_CHECKOUT}"}
         subprocess.run(command, check=True, capture_output=True, env=environ)
 
     def __enter__(self) -> Self:
