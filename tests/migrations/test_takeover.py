@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from kinto_attachment.database import location_index
 from tests.migrations.conftest import BASE_URL, uri_of
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -90,6 +91,25 @@ def test_many_links(earlier):
             f"/buckets/{bucket}/collections/c/records/r{i}" for bucket in ("b", "main")
         ]
     assert earlier.holding("c/r2000")["name"] == name
+
+
+def test_postgresql_has_statistics_of_what_was_written(earlier):
+    earlier.database.execute("ANALYZE objects")
+    earlier.database.execute(MANY_LINKS)
+    earlier.database.execute(THEIR_RECORDS)
+
+    earlier.migrate()
+
+    # Of those before, a query for many rows would read all of a kind.
+    kinds = earlier.database.execute(
+        "SELECT most_common_vals FROM pg_stats"
+        " WHERE tablename = 'objects' AND attname = 'resource_name'"
+    )
+    assert "attachments-holdings" in str(kinds)
+    # Those of the index are its own.
+    assert earlier.database.execute(
+        f"SELECT 1 FROM pg_stats WHERE tablename = '{location_index.NAME}'"  # noqa: S608
+    )
 
 
 def test_rows_of_this_version_stay_as_they_are(earlier, attachment):
