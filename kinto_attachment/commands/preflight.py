@@ -8,7 +8,6 @@ it takes, and what cannot be undone. Changes nothing, and starts neither server 
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,7 +152,7 @@ def _tell_of_records(page: _Page, outlook: Outlook) -> None:
                 DECIDE,
                 f"{base.records:,} records have their files under {where}, which is no base URL of"
                 " the settings: these files wait until it is. If it was yours, add"
-                f" {shlex.quote(base.url)} to kinto.attachment.former_base_urls.",
+                f" {base.url} to kinto.attachment.former_base_urls.",
                 **fields,
             )
     if outlook.more_bases:
