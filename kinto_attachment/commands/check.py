@@ -2,8 +2,8 @@
 
 Every record that holds a file: is the file stored, with that size (and SHA-256, with --hash)?
 Every row of the plugin: do its records hold the file? Every stored file that the plugin has named:
-does a record reference it? Does anybody get a private file, of which one is asked for without
-credentials? Files and records are only read.
+does a record reference it? Can anybody read a private file? (One is requested without
+credentials.) Files and records are only read.
 
 --missing lists only the records whose file is not stored, one a line, for detach: with --json as
 JSON Lines.
