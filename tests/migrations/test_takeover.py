@@ -213,7 +213,7 @@ class TestRecordsThatDisagree:
         earlier.migrate()
 
         assert "3 records show a file with other metadata" in caplog.text
-        assert f'{uri_of("main/s")} shows {NAME} with {{"hash"' in caplog.text
+        assert f'{uri_of("main/s")!r} shows {NAME!r} with \'{{"hash"' in caplog.text
 
     def test_the_others_hold_the_file_with_what_they_say(self, earlier, other):
         earlier.migrate()
@@ -293,10 +293,18 @@ class TestLocations:
 
         assert earlier.waiting == 1
         assert earlier.row(NAME) is None
-        assert f"  {base} (1 records)" in caplog.text
+        assert f"  {base!r} (1 records)" in caplog.text
         make_earlier(attachment={"former_base_urls": base}).migrate()
         assert earlier.waiting == 0
         assert len(earlier.row(NAME)["holders"]) == 2
+
+    def test_the_log_names_it_harmlessly(self, earlier, attachment, caplog):
+        earlier.show("main/r", {**attachment, "location": f"https://\x1b[2J\u202e/{NAME}"})
+
+        earlier.migrate()
+
+        assert "https://\\x1b[2J\\u202e/" in caplog.text
+        assert "\x1b" not in caplog.text
 
     def test_another_file_of_that_name_elsewhere_is_not_meant(self, earlier, attachment):
         elsewhere = {**attachment, "location": f"https://old.org/{NAME}", "hash": "0" * 64}
