@@ -7,7 +7,18 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks import downloads, gcloud, growth, many, report, resumable, s3, size, small
+from benchmarks import (
+    downloads,
+    gcloud,
+    growth,
+    last_look,
+    many,
+    report,
+    resumable,
+    s3,
+    size,
+    small,
+)
 from benchmarks.machine import describe
 from benchmarks.samples import Samples
 from benchmarks.servers import Workbench
@@ -15,7 +26,7 @@ from benchmarks.servers import Workbench
 CHECKOUT = Path(__file__).resolve().parent.parent
 SECTIONS = {
     section.NAME: section
-    for section in (size, small, growth, s3, gcloud, many, resumable, downloads)
+    for section in (size, small, growth, last_look, s3, gcloud, many, resumable, downloads)
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import downloads, gcloud, growth, many, resumable, s3, size, small
+from benchmarks import downloads, gcloud, growth, last_look, many, resumable, s3, size, small
 from benchmarks.client import GIB, MIB
 from benchmarks.samples import Samples, median, quotients
 from benchmarks.servers import BACKENDS, PLAIN, RELEASED, THIS
@@ -47,6 +47,7 @@ def bars(samples: Samples) -> list[Bar]:
         *_of_many(samples),
         *_of_small(samples),
         *_of_growth(samples),
+        *_of_last_look(samples),
         *_of_s3(samples),
         *_of_resumable(samples),
         *_of_downloads(samples),
@@ -77,6 +78,18 @@ def growth_of(
             for run in runs
         }
     )
+
+
+def look_growth_of(samples: Samples, backend: str, subject: str, operation: str) -> float | None:
+    """How many times as long the request takes with the most attachments than with none."""
+    counts = [case["attachments"] for case in samples.cases(last_look.NAME)]
+    grown, start = (
+        samples.values(
+            last_look.NAME, subject, {"backend": backend, "attachments": count}, operation
+        )
+        for count in (max(counts, default=0), 0)
+    )
+    return median(quotients(grown, start))
 
 
 def against_limit(samples: Samples, case: dict[str, Any]) -> float | None:
@@ -201,6 +214,28 @@ def _of_growth(samples: Samples) -> Iterator[Bar]:
                 False,
                 _known([figure]),
             )
+
+
+def _of_last_look(samples: Samples) -> Iterator[Bar]:
+    cases = samples.cases(last_look.NAME)
+    most = max((case["attachments"] for case in cases), default=0)
+    for operation in (last_look.DELETE, last_look.DELETE_MANY):
+        what = operation + last_look.FILES
+        grown = look_growth_of(samples, "postgresql", THIS, what)
+        yield Bar(
+            f"{most:,} attachments against none, postgresql, {what}", 1.2, False, _known([grown])
+        )
+    looks = (
+        samples.median(last_look.NAME, THIS, case, last_look.PUT + last_look.LOOK)
+        for case in cases
+    )
+    yield Bar(
+        "the last look where no file is given up",
+        0.1,
+        False,
+        [look * 1000 for look in _known(looks)],
+        "ms",
+    )
 
 
 def _of_s3(samples: Samples) -> Iterator[Bar]:

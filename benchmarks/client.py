@@ -62,6 +62,8 @@ class Client:
         self._connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT)
         self._prefix = parts.path
         self._used = time.monotonic()
+        self.server_timing = ""
+        """The header of that name in the last response with JSON."""
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON that a request with a JSON ``body`` is answered with. Raises ``Refused``."""
@@ -109,6 +111,7 @@ class Client:
     def _answer(self, method: str, path: str) -> Any:
         response = self._connection.getresponse()
         content = response.read()
+        self.server_timing = response.headers.get("Server-Timing", "")
         self._used = time.monotonic()
         if response.status >= 300:
             refused = Conflict if response.status == 409 else Refused

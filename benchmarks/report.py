@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks import downloads, gcloud, growth, many, resumable, s3, size, small
-from benchmarks.bars import against_limit, bars, growth_of
+from benchmarks import downloads, gcloud, growth, last_look, many, resumable, s3, size, small
+from benchmarks.bars import against_limit, bars, growth_of, look_growth_of
 from benchmarks.client import GIB, KIB, MIB
 from benchmarks.plot import plot
 from benchmarks.samples import Samples
@@ -36,6 +36,7 @@ def text(samples: Samples) -> str:
         "One upload, local disk": _size,
         "Small files against a plain PUT": _small,
         "Growth": _growth,
+        "The last look": _last_look,
         "S3": _s3,
         "Google Cloud Storage": _gcloud,
         "Many at a time, and many in a row": _many,
@@ -152,6 +153,24 @@ def _growth(samples: Samples) -> tuple[list[str], _Rows]:
                 rows.append([backend, operation, subject, *map(milliseconds, times), shown])
     header = ["backend", "operation", "plugin", *(f"{count:,}" for count in counts)]
     return [*header, "last to first, less plain Kinto's"], rows
+
+
+def _last_look(samples: Samples) -> tuple[list[str], _Rows]:
+    rows: _Rows = []
+    counts = sorted({case["attachments"] for case in samples.cases(last_look.NAME)})
+    for backend in BACKENDS:
+        cases = [{"backend": backend, "attachments": count} for count in counts]
+        for operation in last_look.OPERATIONS:
+            for subject in (THIS, PLAIN):
+                times = [
+                    samples.median(last_look.NAME, subject, case, operation) for case in cases
+                ]
+                if any(times):
+                    grown = look_growth_of(samples, backend, subject, operation)
+                    shown = [*map(milliseconds, times), figure(grown)]
+                    rows.append([backend, operation, subject, *shown])
+    header = ["backend", "request", "plugin", *(f"{count:,}" for count in counts)]
+    return [*header, "last to first"], rows
 
 
 def _s3(samples: Samples) -> tuple[list[str], _Rows]:

@@ -106,11 +106,8 @@ class Site:
         connection.close()
 
     def _write_ini(self, name: str, files: Path) -> Path:
-        path = self._bench.folder / f"{self._files.name}-{name}.ini"
         settings = self._bench.settings(files, self._database)
-        lines = [f"{setting} = {value}" for setting, value in settings.items()]
-        path.write_text("\n".join(["[app:main]", "use = egg:kinto", *lines]))
-        return path
+        return self._bench.write_ini(f"{self._files.name}-{name}", settings)
 
     @staticmethod
     def _run(*command: str | Path) -> Took:

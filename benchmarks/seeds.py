@@ -1,4 +1,4 @@
-"""How the attachments get onto a server of which the growth is measured.
+"""Servers with many attachments, of which something is measured.
 
 The rows are those that the plugin itself writes: they are read from the database after a real
 upload, and a second one proves that nothing else differs between two.
@@ -9,13 +9,19 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
+import statistics
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from benchmarks.client import KIB, record
+from benchmarks.client import KIB, Client, record, timed
 from benchmarks.in_server.seeded import Row, rows, template
-from benchmarks.servers import PLAIN, THIS, Workbench
+from benchmarks.servers import PLAIN, THIS, Server, Workbench
 
 _TABLES = {
     "objects": ("id", "parent_id", "resource_name", "data"),
@@ -24,6 +30,68 @@ _TABLES = {
 }
 _NUMBER_OF_LAST_MODIFIED = {"objects", "timestamps"}
 _ROWS_AT_ONCE = 50_000
+# What a slow machine may take to put them into memory.
+_SEED_SECONDS = 600.0
+
+
+class Subject:
+    """A server with a plugin and a number of attachments, and what requests to it have taken."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        stack: ExitStack,
+        backend: str,
+        name: str,
+        of_one: list[Row],
+        count: int,
+        includes: str = "",
+    ) -> None:
+        """``includes`` are further modules for Kinto to include."""
+        self.name = name
+        self.case = {"backend": backend, "attachments": count}
+        self._seconds: defaultdict[str, list[float]] = defaultdict(list)
+        server = stack.enter_context(_start(bench, backend, name, of_one, count, includes))
+        if name != PLAIN:
+            _make_files(server.files, count)
+        self.client: Client = server.client()
+        stack.callback(self.client.close)
+        self.client.create_collection()
+
+    def time(self, operation: str, action: Callable[[], object]) -> None:
+        self.add(operation, timed(action))
+
+    def add(self, operation: str, seconds: float) -> None:
+        self._seconds[operation].append(seconds)
+
+    def take(self) -> dict[str, float]:
+        """The median of each operation; from now on it is measured anew."""
+        taken = {operation: statistics.median(each) for operation, each in self._seconds.items()}
+        self._seconds.clear()
+        return taken
+
+
+def _start(
+    bench: Workbench, backend: str, name: str, of_one: list[Row], count: int, includes: str
+) -> Server:
+    if backend == "memory":
+        template = bench.folder / f"{name}.json"
+        template.write_text(json.dumps(of_one))
+        settings = {
+            "kinto.includes": f"seeded {includes}",
+            "seeds.template": str(template),
+            "seeds.count": count,
+        }
+        return bench.start(name, settings=settings, startup_seconds=_SEED_SECONDS)
+    database = bench.new_database()
+    fill(bench, database, of_one, count)
+    return bench.start(name, database=database, settings={"kinto.includes": includes})
+
+
+def _make_files(folder: Path, count: int) -> None:
+    """A folder gets slower, too: as many files, though empty ones."""
+    for _ in range(count):
+        os.close(os.open(folder / f"{uuid4()}.bin", os.O_CREAT | os.O_WRONLY))
 
 
 def rows_of_an_attachment(bench: Workbench, subject: str) -> list[Row]:

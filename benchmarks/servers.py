@@ -98,13 +98,7 @@ class Workbench:
     def postgresql(self) -> PostgreSQL:
         """A PostgreSQL that survives a power cut, as in production."""
         server = self._stack.enter_context(PostgreSQL(durable=True))
-        settings = _postgresql_settings(server.create_database(_TEMPLATE))
-        ini = self.folder / "migrate.ini"
-        lines = [f"{name} = {value}" for name, value in settings.items()]
-        ini.write_text("\n".join(["[app:main]", "use = egg:kinto", *lines]))
-        kinto = Path(sysconfig.get_path("scripts")) / "kinto"
-        command = [str(kinto), "migrate", "--ini", str(ini)]
-        subprocess.run(command, check=True, capture_output=True)
+        self._migrate(_postgresql_settings(server.create_database(_TEMPLATE)))
         return server
 
     def new_database(self) -> str:
@@ -147,6 +141,8 @@ class Workbench:
         for name, value in (settings or {}).items():
             merged[name] = f"{merged[name]} {value}" if name == "kinto.includes" else value
         merged = {name: value for name, value in merged.items() if value is not None}
+        if subject == THIS and database is not None:
+            self._migrate(merged)
         path = [_IN_SERVER]
         if subject == RELEASED:
             options["python"] = (released.python(self._environment),)
@@ -164,6 +160,20 @@ class Workbench:
             started.stop()
             raise
         return started
+
+    def write_ini(self, name: str, settings: Mapping[str, Any]) -> Path:
+        """Write an ini file for Kinto's commands and the plugin's."""
+        path = self.folder / f"{name}.ini"
+        lines = [f"{setting} = {value}" for setting, value in settings.items()]
+        path.write_text("\n".join(["[app:main]", "use = egg:kinto", *lines]))
+        return path
+
+    def _migrate(self, settings: Mapping[str, Any]) -> None:
+        """Run ``kinto migrate``, which makes Kinto's tables, and the plugin's index."""
+        kinto = Path(sysconfig.get_path("scripts")) / "kinto"
+        command = [str(kinto), "migrate", "--ini", str(self.write_ini("migrate", settings))]
+        environ = {**os.environ, "PYTHONPATH": f"{_IN_SERVER}{os.pathsep}{_CHECKOUT}"}
+        subprocess.run(command, check=True, capture_output=True, env=environ)
 
     def __enter__(self) -> Self:
         return self

@@ -172,6 +172,8 @@ export class UploadForm {
           : `${name} was deleted by somebody else meanwhile. To upload ${file.name} as a new ` +
               "file, press Upload.",
       );
+    } else if (error.status === 507) {
+      complain(`${file.name} is not uploaded, since the space is used up: ${error.message}`);
     } else {
       // A file that is refused is refused again.
       const mayPass = error.status === 0 || error.status >= 500;

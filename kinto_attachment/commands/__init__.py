@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from kinto.core.storage.exceptions import BackendError
@@ -33,13 +33,19 @@ from kinto_attachment.commands import (
     usage,
     withdraw,
 )
+from kinto_attachment.commands.ini import starting
+from kinto_attachment.commands.options import file
 from kinto_attachment.commands.report import PrintableFormatter, Report, printable
 from kinto_attachment.commands.site import Refused, Site
 from kinto_attachment.storage import StorageUnavailable
 
+logger = logging.getLogger(__name__)
+
 _EPILOG = """\
-Exit status: 0 if all is well, 1 if something is wrong, 2 if the command could not do its work.
+Exit status: 0 if all is well, 1 if something is wrong, 2 if the command could not do its work,
+130 if it was interrupted.
 """
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Kinto empties the folder at its start: that of the servers' metrics.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     started = time.time()
-    status, counts = _run(options)
+    try:
+        status, counts = _run(options)
+    except KeyboardInterrupt:
+        # The metrics stay those of the last run that has ended.
+        print("kinto-attachment: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     if getattr(options, "metrics", None) is not None:
         try:
             textfile.write(options.metrics, options.command, counts, status, started)
@@ -68,18 +79,27 @@ def _run(options: argparse.Namespace) -> tuple[int, dict[str, int] | None]:
             ok: bool = options.run(site, options, report)
     except (BackendError, ConfigurationError, OSError, Refused, StorageUnavailable) as error:
         return _failed(error), None
+    except Exception:
+        # Python's own status, 1, would say that something was found.
+        logger.exception("The command failed.")
+        return 2, None
     return 0 if ok else 1, report.counts
 
 
 def _failed(error: Exception) -> int:
-    print(printable(f"kinto-attachment: {error}"), file=sys.stderr)
+    # PostgreSQL's have several lines.
+    sentence = " ".join(line.strip() for line in str(error).strip().split("\n"))
+    print(printable(f"kinto-attachment: {sentence}"), file=sys.stderr)
     return 2
 
 
 @contextmanager
 def _open_site(ini: str) -> Iterator[Site]:
-    """Load the application of an ini file. Raises what it raises at the start, and ``Refused``."""
-    with bootstrap(ini, options={"command": "kinto-attachment"}) as environment:
+    """Load the application of an ini file. Raises ``Refused``, ``BackendError``, ``OSError``, and
+    ``ConfigurationError``."""
+    with starting(ini):
+        environment = bootstrap(ini, options={"command": "kinto-attachment"})
+    with environment:
         yield Site(environment["registry"])
 
 
@@ -117,7 +137,7 @@ def _add_command(commands: Any, module: Any) -> None:
         command.add_argument(
             "--metrics",
             metavar="FILE",
-            type=Path,
+            type=file,
             help="replace this file with the outcome, for node_exporter's textfile collector",
         )
     module.add_options(command)

@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     """Detach files, or report which; return whether nothing failed.
 
-    Raises ``Refused`` before it changes anything.
+    Raises ``Refused``: before it changes anything, or if the storage vanishes meanwhile.
     """
     evidence.check_settings(site)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as entries:
@@ -101,8 +101,8 @@ class _Detachment:
         self.counts = {self._done: 0, "records left as they are": 0, "failures": 0}
 
     def run(self, entries: Iterable[tuple[str, str]]) -> None:
-        """Detach files, given by the record's URI and the file's name. Raises
-        ``StorageUnavailable``."""
+        """Detach files, given by the record's URI and the file's name. Raises ``Refused`` and
+        ``StorageUnavailable`` before any batch."""
         pairs = ((Holder.at(uri), name) for uri, name in entries)
         for _, group in groupby(pairs, key=lambda pair: pair[0].parent_id):
             while batch := dict(islice(group, edits.BATCH)):
@@ -115,6 +115,8 @@ class _Detachment:
         failed: dict[Holder, Exception] = {}
         missing = [holder for holder in names if self._written[holder]]
         if self._write and missing:
+            # A disk that comes and goes has been the reason for many a list.
+            evidence.check_marks(self._site)
             _, failed = edits.apply(self._site.registry, missing, self._edit)
         for holder, name in names.items():
             if holder in failed:

@@ -200,7 +200,7 @@ class Inventory:
             yield KnownFile(name, size)
 
     def index_contents(self) -> None:
-        """Prepare ``lacks_size()`` and ``names_of()``."""
+        """Prepare ``lacks_size()``, ``names_of()`` and ``is_first()``."""
         self._database.executescript(sql.CONTENTS)
 
     def lacks_size(self, size: int) -> bool:
@@ -216,6 +216,11 @@ class Inventory:
              WHERE hash = ? AND size = ? AND (? OR stored IS NOT size) ORDER BY name
         """
         return [name for (name,) in self._database.execute(query, [sha256, size, stored])]
+
+    def is_first(self, name: str) -> bool:
+        """Whether this is asked for the first time with this name."""
+        query = "INSERT OR IGNORE INTO asked VALUES (?)"
+        return bool(self._database.execute(query, [name]).rowcount)
 
     def unknown_files(self) -> Iterator[Orphan]:
         """Yield the orphans that are none of ``known_files()``."""

@@ -119,6 +119,7 @@ INSERT INTO contents
      WHERE gone IS NULL OR name IN (SELECT name FROM held);
 CREATE INDEX contents_by_size ON contents (size);
 CREATE INDEX contents_by_hash ON contents (hash);
+CREATE TABLE asked (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 _SHOWS = "SELECT uri FROM held UNION SELECT uri FROM stored"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from kinto_attachment.commands.patterns import name_pattern
@@ -52,6 +53,14 @@ def age(text: str) -> timedelta:
 def base_url(text: str) -> str:
     """Parse a base URL, as settings have it."""
     return _parsed(parsers.base_url, text)
+
+
+def file(text: str) -> Path:
+    """Parse the path of a file to write."""
+    path = Path(text)
+    if not path.name or path.is_dir():
+        raise argparse.ArgumentTypeError(f"should be a file, not {text!r}")
+    return path
 
 
 def pattern(text: str) -> str:

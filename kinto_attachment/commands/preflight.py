@@ -8,8 +8,6 @@ it takes, and what cannot be undone. Changes nothing, and starts neither server 
 from __future__ import annotations
 
 import argparse
-import configparser
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +15,8 @@ from typing import Any
 
 from pyramid.settings import aslist
 
-from kinto_attachment.commands.ini import open_kinto_storage, read_ini
+from kinto_attachment.commands.ini import open_kinto_storage, read_ini, starting
 from kinto_attachment.commands.report import Report
-from kinto_attachment.commands.site import Refused
 from kinto_attachment.database.scan import is_postgresql, snapshot
 from kinto_attachment.migrations.outlook import Outlook, look
 from kinto_attachment.settings import former
@@ -53,10 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def open_site(ini: str) -> Iterator[Any]:
     """Read an ini file, and start nothing. Raises ``OSError``, ``Refused``."""
-    try:
+    with starting(ini):
         yield read_ini(ini)
-    except (configparser.Error, ImportError, LookupError, ValueError) as error:
-        raise Refused(f"{ini}: {error}") from error
 
 
 def run(config: Any, options: argparse.Namespace, report: Report) -> bool:
@@ -157,7 +152,7 @@ def _tell_of_records(page: _Page, outlook: Outlook) -> None:
                 DECIDE,
                 f"{base.records:,} records have their files under {where}, which is no base URL of"
                 " the settings: these files wait until it is. If it was yours, add"
-                f" {shlex.quote(base.url)} to kinto.attachment.former_base_urls.",
+                f" {base.url} to kinto.attachment.former_base_urls.",
                 **fields,
             )
     if outlook.more_bases:

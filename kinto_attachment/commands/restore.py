@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,11 +71,12 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
     Raises ``Refused`` before it writes anything, and ``OSError`` if a path does not exist.
     """
     evidence.check_settings(site)
-    # Of a symbolic link, what it leads to is meant.
-    paths = [path.resolve(strict=True) for path in options.paths]
+    # Of a symbolic link, what it leads to is meant. Path.resolve() has an error of its own for one
+    # that leads to itself.
+    paths = [Path(os.path.realpath(path, strict=True)) for path in options.paths]
     with site.inventory(Patterns([])) as inventory:
         evidence.check_site(site, inventory, deletes=False)
-        backup = _Backup(inventory, report, paths)
+        backup = _Backup(inventory, report, paths, dry_run=options.dry_run)
         target = Target(site.settings, site.files)
         transfer = Transfer(site, target, dry_run=options.dry_run, source=backup.source)
         counts = _transfer(report, transfer, backup.files())
@@ -86,11 +88,14 @@ def run(site: Site, options: argparse.Namespace, report: Report) -> bool:
 class _Backup:
     """Finds the files of a backup that are to be stored."""
 
-    def __init__(self, inventory: Inventory, report: Report, paths: list[Path]) -> None:
+    def __init__(
+        self, inventory: Inventory, report: Report, paths: list[Path], *, dry_run: bool
+    ) -> None:
         inventory.index_contents()
         self._inventory = inventory
         self._report = report
         self._paths = paths
+        self._dry_run = dry_run
         self.source = LocalStorage("/")
         """Has the files of the backup."""
         self.counts = {_FILES: 0, _NOT_NEEDED: 0, _UNREADABLE: 0}
@@ -125,7 +130,9 @@ class _Backup:
             if is_named:
                 self._fail(path, f"no record needs a file with its SHA-256 ({sha256}) and size")
         for name in names:
-            yield KnownFile(name, size, inner)
+            # A second copy is of use if the first cannot be stored.
+            if not self._dry_run or self._inventory.is_first(name):
+                yield KnownFile(name, size, inner)
 
     def _digest(self, inner: str) -> str:
         digest = hashlib.sha256()

@@ -33,6 +33,7 @@ _IS_INDEXED = f"resource_name = 'record' AND NOT deleted AND {_LOCATION} IS NOT 
 
 _CREATE = f"CREATE INDEX CONCURRENTLY {NAME} ON objects ({_DIGEST}) WHERE {_IS_INDEXED}"
 _DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {NAME}"
+_ANALYZE = "ANALYZE objects"
 _IS_VALID = f"""
 SELECT EXISTS (
     SELECT FROM pg_index WHERE indexrelid = (SELECT to_regclass('{NAME}')) AND indisvalid
@@ -100,7 +101,8 @@ def _was_valid(client: Any, connection: Any) -> bool:
 
 
 def create(client: Any) -> None:
-    """Create the index, or create it again if an earlier run was interrupted.
+    """Create the index, or create it again if an earlier run was interrupted; then update the
+    statistics of the table.
 
     Others may read and write meanwhile. This thread must not have an open transaction: the command
     would wait for it. Raises Kinto's ``BackendError``.
@@ -109,10 +111,13 @@ def create(client: Any) -> None:
     with _autocommit(client) as connection:
         if is_valid(connection):
             logger.info("The index of attachments' locations is there.")
-            return
-        connection.execute(sqlalchemy.text(_DROP))
-        connection.execute(sqlalchemy.text(_CREATE))
-    logger.info("The index of attachments' locations has been created.")
+        else:
+            connection.execute(sqlalchemy.text(_DROP))
+            connection.execute(sqlalchemy.text(_CREATE))
+            logger.info("The index of attachments' locations has been created.")
+        # Until autovacuum does it, queries for many of the rows that a migration has written would
+        # read all of these.
+        connection.execute(sqlalchemy.text(_ANALYZE))
 
 
 def drop(client: Any) -> None:

@@ -180,6 +180,7 @@ def _count_links(connection: Any) -> int | None:
 
 
 def _log(connection: Any) -> None:
+    # Clients wrote what is quoted: repr() escapes what would move the cursor.
     counts = _execute(connection, sql.COUNTS).one()
     logger.info("%d links: %d files, held by %d records.", counts.links, counts.files, counts.held)
     logger.info("%d files that no record shows any more are kept.", counts.kept)
@@ -194,7 +195,7 @@ def _log(connection: Any) -> None:
             counts.different,
         )
         for row in _execute(connection, sql.DIFFERENT, limit=_EXAMPLES):
-            logger.warning("  %s shows %s with %s", row.uri, row.name, row.metadata)
+            logger.warning("  %r shows %r with %r", row.uri, row.name, row.metadata)
     if counts.pending:
         logger.warning(
             "%d links are left as they are: records show their files under a base URL that is not "
@@ -202,4 +203,4 @@ def _log(connection: Any) -> None:
             counts.pending,
         )
         for row in _execute(connection, sql.UNKNOWN_BASES, limit=_EXAMPLES):
-            logger.warning("  %s (%d records)", row.base, row.records)
+            logger.warning("  %r (%d records)", row.base, row.records)

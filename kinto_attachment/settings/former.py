@@ -81,6 +81,8 @@ def read(settings: Mapping[str, Any]) -> FormerSettings:
             refusals.append(f"kinto.{error.key} is no setting. {advice}" if advice else str(error))
             dropped.add(error.key)
             del remaining[error.key]
+            if given is not None:
+                given.pop(error.key.removeprefix("attachment."), None)
         except ConfigurationError as error:
             if given is not None:
                 break

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import transaction
 from kinto.core.storage.exceptions import BackendError
 from pyramid.events import ContextFound
 from pyramid.settings import asbool
 
+from kinto_attachment.database.transactions import abort
 from kinto_attachment.errors import OperatorsOnly, answered
 from kinto_attachment.metrics import RESUMABLE_UPLOADS
 from kinto_attachment.storage import FileStorage, StorageUnavailable
@@ -57,5 +59,9 @@ def _observe_uploads(registry: Any) -> None:
     except BackendError:
         # Kinto has logged it, and its own heartbeat fails.
         return
+    finally:
+        # Kinto ends it after the storage has answered: while that hangs, each heartbeat would hold
+        # a connection to the database.
+        abort(transaction.manager)
     if count is not None:
         registry.attachment_metrics.observe(RESUMABLE_UPLOADS, count)

@@ -8,7 +8,7 @@ import pytest
 
 from kinto_attachment.attachments.references import FILES, HOLDINGS
 from kinto_attachment.storage.local import LocalStorage
-from tests.support.orphans import STRAY
+from tests.support.orphans import LINK, STRAY
 
 
 @pytest.fixture
@@ -41,6 +41,18 @@ def test_all_is_well(attached, command):
     assert result.counts["records with a file"] == 2
     assert result.counts["files stored"] == 2
     assert result.counts["rows of files"] == 2
+
+
+@pytest.mark.parametrize("option", [(), ("--missing",)])
+def test_what_waits_for_the_migration_is_not_called_well(attached, command, execute, option):
+    """It has no rows yet, so that nobody knows whether it is missing."""
+    execute(LINK)
+
+    result = command("check", *option)
+
+    assert result.status == 1
+    assert "1 attachments of an earlier version" in result.output
+    assert "kinto migrate" in result.output
 
 
 def test_people_get_a_table(attached, command):

@@ -259,6 +259,24 @@ class TestEvidence:
         assert MARKER in result.errors
         assert record.data["attachment"] is not None
 
+    def test_a_folder_whose_disk_goes_meanwhile_is_refused(
+        self, record, detach, listed, monkeypatch, stored
+    ):
+        lose(record, other_of(record))
+        missing, apply = listed(), edits.apply
+
+        def apply_and_unmount(*arguments):
+            (stored.path / MARKER).unlink(missing_ok=True)
+            return apply(*arguments)
+
+        monkeypatch.setattr(edits, "apply", apply_and_unmount)
+
+        result = detach(missing)
+
+        assert result.status == 2
+        assert record.data["attachment"] is None
+        assert other_of(record).data["attachment"] is not None
+
     def test_many_records_are_doubted(self, record, detach, listed, command, private, monkeypatch):
         monkeypatch.setattr(evidence, "_FEW", 0)
         lose(record)

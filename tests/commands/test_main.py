@@ -7,10 +7,12 @@ import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from kinto_attachment import commands
 from kinto_attachment.commands import _parser, main
 
 
@@ -73,6 +75,9 @@ def test_every_command_explains_itself(command, options, capsys):
         ["rebase", "--to="],
         ["withdraw", "b"],
         ["copy"],
+        ["gc", "--metrics="],
+        ["gc", "--metrics=/"],
+        ["check", "--metrics=.."],
     ],
 )
 def test_arguments_that_cannot_be_right_are_refused(arguments, capsys):
@@ -86,6 +91,86 @@ def test_arguments_that_cannot_be_right_are_refused(arguments, capsys):
 def test_a_configuration_that_is_not_there(capfd):
     assert main(["--ini", "nowhere.ini", "check"]) == 2
     assert "nowhere.ini" in capfd.readouterr().err
+
+
+INI = """\
+[app:main]
+use = egg:kinto
+kinto.includes = kinto_attachment
+kinto.attachment.base_path = /nowhere
+kinto.userid_hmac_secret = b4c96a8692291d88fe5a97dd91846eb4
+"""
+
+
+@pytest.mark.parametrize("command", ["usage", "preflight"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[app:main", "no section headers"),
+        ("[app:other]\n", "No section 'main'"),
+        (f"{INI}kinto.storage_backend = nowhere\n", "No module named 'nowhere'"),
+        (
+            f"{INI}kinto.storage_backend = kinto.core.storage.postgresql\nkinto.storage_url = x\n",
+            "the database cannot be read",
+        ),
+    ],
+    ids=["no section", "no application", "no module", "no URL"],
+)
+def test_a_configuration_that_cannot_be_right(command, text, words, tmp_path, capfd):
+    path = tmp_path / "kinto.ini"
+    path.write_text(text)
+
+    assert main(["--ini", str(path), command]) == 2
+
+    errors = capfd.readouterr().err
+    assert words in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("command", ["usage", "preflight"])
+def test_a_password_with_a_percent_sign_is_not_printed(command, tmp_path, capfd):
+    path = tmp_path / "kinto.ini"
+    path.write_text(f"{INI}kinto.storage_url = postgresql://u:se%40cret@localhost/kinto\n")
+
+    assert main(["--ini", str(path), command]) == 2
+
+    errors = capfd.readouterr().err
+    assert "kinto.storage_url has a %" in errors
+    assert "cret@" not in errors
+
+
+@pytest.fixture
+def ends_with(monkeypatch):
+    """``ends_with(error)``: the command ``check`` raises it."""
+    monkeypatch.setattr(commands, "_open_site", lambda ini: nullcontext())
+
+    def ends_with(error):
+        def run(*arguments):
+            raise error
+
+        monkeypatch.setattr(commands.check, "run", run)
+
+    return ends_with
+
+
+def test_who_interrupts_a_command_is_told_on_one_line(ends_with, tmp_path, capsys):
+    ends_with(KeyboardInterrupt())
+    metrics = tmp_path / "check.prom"
+
+    assert main(["check", "--metrics", str(metrics)]) == 130
+
+    assert capsys.readouterr().err == "kinto-attachment: interrupted\n"
+    assert not metrics.exists()
+
+
+def test_a_failure_that_nobody_expects_is_no_finding(ends_with, tmp_path, capsys, caplog):
+    ends_with(RuntimeError("bad luck"))
+    metrics = tmp_path / "check.prom"
+
+    assert main(["check", "--metrics", str(metrics)]) == 2
+
+    assert "RuntimeError: bad luck" in caplog.text
+    assert 'command_status{command="check"} 2\n' in metrics.read_text()
 
 
 def test_the_memory_of_another_process_cannot_be_read(command):
@@ -112,6 +197,7 @@ def test_a_database_that_does_not_answer(command, postgresql):
 
     assert result.status == 2
     assert "kinto-attachment: the database cannot be read: " in result.errors
+    assert "\\n" not in result.errors.splitlines()[-1]
 
 
 def test_a_storage_that_does_not_answer(record, command, monkeypatch):

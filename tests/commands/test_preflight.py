@@ -124,7 +124,7 @@ def test_what_the_migration_finds(command, link, show):
 def test_a_base_url_that_is_not_known_is_to_be_decided(command, link, show):
     link("1.txt")
     link("2.txt")
-    for record_id, location in enumerate(("https://old.org/1.txt", "https://old.org/2.txt")):
+    for record_id, location in enumerate(("https://old.org/~a/1.txt", "https://old.org/~a/2.txt")):
         show(str(record_id), location)
     # Another file of that name.
     show("other", f"{BASE_URL}2.txt", hash="2" * 64)
@@ -133,8 +133,10 @@ def test_a_base_url_that_is_not_known_is_to_be_decided(command, link, show):
 
     assert result.status == 1
     [base] = told(result, "decide")
-    assert (base["base"], base["records"]) == ("https://old.org/", 1)
-    settings = {**ANY, "former_base_urls": "https://old.org/"}
+    assert (base["base"], base["records"]) == ("https://old.org/~a/", 1)
+    # As it is written in an ini file: quotes would be part of it.
+    assert base["text"].endswith(" add https://old.org/~a/ to kinto.attachment.former_base_urls.")
+    settings = {**ANY, "former_base_urls": base["base"]}
     assert command("preflight", attachment=settings).status == 0
 
 

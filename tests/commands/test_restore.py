@@ -231,6 +231,26 @@ def test_a_path_that_does_not_exist_is_refused(record, run, backup):
     assert "nothing" in result.errors
 
 
+def test_a_path_that_leads_nowhere_is_refused(record, run, backup):
+    (backup / "loop").symlink_to(backup / "loop")
+
+    result = run(backup / "loop")
+
+    assert result.status == 2
+    assert "Too many levels of symbolic links" in result.errors
+
+
+@pytest.mark.parametrize("option", ["--dry-run", None])
+def test_a_file_that_several_backups_have_counts_once(record, run, backup, option):
+    lose(record)
+    (backup / "older").write_bytes(b"content")
+
+    result = run(*filter(None, [option, backup]))
+
+    assert result.counts["files to restore" if option else "files restored"] == 1
+    assert result.counts["bytes to restore" if option else "bytes restored"] == len(b"content")
+
+
 def test_a_storage_that_is_down_is_not_asked_for_ever(record, run, backup, monkeypatch):
     monkeypatch.setattr(restore, "_MAX_FAILURES", 2)
     for number in range(4):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.orphans import LINK
+
 QUOTAS = {"quota_bytes": "1000", "resources.b.c.quota_files": "5"}
 
 
@@ -33,6 +35,17 @@ def test_files_are_listed_by_bucket_and_collection(record, command):
         "bytes kept": 0,
         "files of unknown size": 0,
     }
+
+
+def test_it_says_what_is_not_counted_yet(record, command, execute):
+    record.attach(b"0123456")
+    execute(LINK)
+
+    result = command("usage", "--json")
+
+    assert result.status == 0
+    assert result.counts["files"] == 1
+    assert result.counts["uploads to take over"] == 1
 
 
 def test_for_people(make_record, command, execute):

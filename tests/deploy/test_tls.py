@@ -73,6 +73,20 @@ def test_files_get_their_new_location(tmp_path):
     assert "\nkinto.attachment.base_url = https://kinto.example.org/files/\n" in changed
 
 
+@pytest.mark.parametrize("path", sorted((DEPLOY / "etc/nginx").rglob("*.conf")), ids=str)
+def test_a_location_with_headers_of_its_own_has_that_of_tls_as_well(path):
+    """nginx inherits none then."""
+    text = re.sub(r"#.*", "", path.read_text())
+    # From the innermost block outwards.
+    found = []
+    while block := re.search(r"\{([^{}]*)\}", text):
+        found.append(block[1])
+        text = text.replace(block[0], ";")
+    for block in (*found, text):
+        added = re.findall(r"add_header\s+(\S+)", block)
+        assert not added or added.count("Strict-Transport-Security") == 1, block
+
+
 @on_the_disk
 def test_port_80_takes_no_password(site, secured):
     answers = [
@@ -116,4 +130,9 @@ def test_kinto_knows_that_its_clients_come_by_https(site, secured):
 
     assert answer.status_code == 201
     assert answer.headers["Location"].startswith(f"{secured.https}/v1/")
-    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    # Kinto's answer, and that of a location with headers of its own.
+    missing = requests.get(
+        f"{secured.https}/files/none", verify=str(secured.certificate), timeout=30
+    )
+    for each in (answer, missing):
+        assert each.headers["Strict-Transport-Security"] == "max-age=31536000"

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from kinto_attachment.database import location_index
 from tests.migrations.conftest import BASE_URL, uri_of
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -90,6 +91,25 @@ def test_many_links(earlier):
             f"/buckets/{bucket}/collections/c/records/r{i}" for bucket in ("b", "main")
         ]
     assert earlier.holding("c/r2000")["name"] == name
+
+
+def test_postgresql_has_statistics_of_what_was_written(earlier):
+    earlier.database.execute("ANALYZE objects")
+    earlier.database.execute(MANY_LINKS)
+    earlier.database.execute(THEIR_RECORDS)
+
+    earlier.migrate()
+
+    # Of those before, a query for many rows would read all of a kind.
+    kinds = earlier.database.execute(
+        "SELECT most_common_vals FROM pg_stats"
+        " WHERE tablename = 'objects' AND attname = 'resource_name'"
+    )
+    assert "attachments-holdings" in str(kinds)
+    # Those of the index are its own.
+    assert earlier.database.execute(
+        f"SELECT 1 FROM pg_stats WHERE tablename = '{location_index.NAME}'"  # noqa: S608
+    )
 
 
 def test_rows_of_this_version_stay_as_they_are(earlier, attachment):
@@ -193,7 +213,7 @@ class TestRecordsThatDisagree:
         earlier.migrate()
 
         assert "3 records show a file with other metadata" in caplog.text
-        assert f'{uri_of("main/s")} shows {NAME} with {{"hash"' in caplog.text
+        assert f'{uri_of("main/s")!r} shows {NAME!r} with \'{{"hash"' in caplog.text
 
     def test_the_others_hold_the_file_with_what_they_say(self, earlier, other):
         earlier.migrate()
@@ -273,10 +293,18 @@ class TestLocations:
 
         assert earlier.waiting == 1
         assert earlier.row(NAME) is None
-        assert f"  {base} (1 records)" in caplog.text
+        assert f"  {base!r} (1 records)" in caplog.text
         make_earlier(attachment={"former_base_urls": base}).migrate()
         assert earlier.waiting == 0
         assert len(earlier.row(NAME)["holders"]) == 2
+
+    def test_the_log_names_it_harmlessly(self, earlier, attachment, caplog):
+        earlier.show("main/r", {**attachment, "location": f"https://\x1b[2J\u202e/{NAME}"})
+
+        earlier.migrate()
+
+        assert "https://\\x1b[2J\\u202e/" in caplog.text
+        assert "\x1b" not in caplog.text
 
     def test_another_file_of_that_name_elsewhere_is_not_meant(self, earlier, attachment):
         elsewhere = {**attachment, "location": f"https://old.org/{NAME}", "hash": "0" * 64}

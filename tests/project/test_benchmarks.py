@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docutils.core import publish_doctree
 
-from benchmarks import downloads, report, resumable
+from benchmarks import downloads, last_look, report, resumable
 from benchmarks.bars import bars, growth_of
 from benchmarks.client import GIB, MIB
 from benchmarks.in_server import seeded
@@ -128,6 +128,21 @@ def test_a_download_stands_beside_a_bare_response(samples):
     assert (ratio.worst, ratio.reached) == (1.2, True)
     assert (memory.worst, memory.reached) == (2, True)
     assert "500 ms / 400 ms" in report.text(samples)
+
+
+def test_the_last_look_stands_beside_the_requests_that_take_it():
+    samples = Samples()
+    files, look = last_look.DELETE + last_look.FILES, last_look.DELETE + last_look.LOOK
+    for count, seconds in ((0, 0.01), (1000, 0.011)):
+        case = {"backend": "postgresql", "attachments": count}
+        values = {files: seconds, look: 0.002, last_look.PUT + last_look.LOOK: seconds / 10_000}
+        samples.add(last_look.NAME, THIS, 0, case, **values)
+
+    delete, nothing = bars(samples)
+
+    assert (delete.worst, delete.reached) == (pytest.approx(1.1), True)
+    assert (nothing.worst, nothing.reached) == (pytest.approx(0.0011), True)
+    assert "2.00 ms" in report.text(samples)
 
 
 def test_the_plot_is_the_same_for_the_same_figures(samples, tmp_path):

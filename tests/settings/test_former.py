@@ -72,6 +72,15 @@ def test_all_that_stops_the_server_is_told_at_once():
     ]
 
 
+def test_what_stops_the_server_neither_changes_nor_stays():
+    wrong = {"resources__b__max_size": "5", "resources__b.c.d__filename_pattern": "{filename}-x"}
+    result = read(base_path=None, **wrong)
+
+    assert len(result.refusals) == 3
+    assert "resources.b.max_size" not in result.unchanged
+    assert result.changes == []
+
+
 @pytest.mark.parametrize("others", [{}, {"max_size": "1"}, {"aws__bucket_name": "b"}], ids=str)
 def test_a_placeholder_stops_the_server_as_well(others):
     result = read({"userid_hmac_secret": "change-me"}.items(), **others)

@@ -14,6 +14,11 @@ STRAY = "0d1b2c3d-0000-4000-8000-000000000000.txt"
 ANOTHER = "0d1b2c3d-0000-4000-8000-000000000001.txt"
 LARGE = "0d1b2c3d-0000-4000-8000-000000000002.bin"
 PART = ".0d1b2c3d-0000-4000-8000-000000000003.part"
+# What an earlier version notes of an upload.
+LINK = """
+INSERT INTO objects (id, parent_id, resource_name, data, deleted)
+VALUES ('l', '__attachments__', '', '{"location": "1.txt"}', FALSE)
+"""
 
 
 def grow_old(record: Record, days: float = 2) -> None:

@@ -216,6 +216,21 @@ def test_the_heartbeat_counts_the_resumable_uploads_that_are_open(record, counte
     assert counted() == {"resumable_uploads_count": 1, "resumable_uploads_sum": 1}
 
 
+@on_postgresql
+def test_a_storage_that_hangs_holds_no_connection(record, monkeypatch):
+    """Else one heartbeat after the other would take one."""
+    open_session, has_transaction = record.app.registry.storage.client.session_factory, []
+    monkeypatch.setattr(
+        record.app.registry.attachment_files,
+        "check",
+        lambda: has_transaction.append(open_session().in_transaction()),
+    )
+
+    record.app.get("/v1/__heartbeat__")
+
+    assert has_transaction == [False]
+
+
 @on_memory
 def test_the_heartbeat_counts_none_in_memory(record, counted):
     record.app.get("/v1/__heartbeat__")

@@ -172,6 +172,19 @@ def test_a_refusal_is_shown(demo, records, status, message):
     assert records.all() == []
 
 
+def test_a_quota_that_is_exceeded_is_told_as_what_another_try_does_not_mend(demo):
+    refusal = {"code": 507, "message": "The quota of 10 bytes would be exceeded."}
+    demo.page.route("**/attachment", lambda route: route.fulfill(status=507, json=refusal))
+    demo.pick("report.txt", b"all is well")
+
+    demo.press("Upload")
+
+    expect(demo.problem).to_have_text(
+        "report.txt is not uploaded, since the space is used up: "
+        "The quota of 10 bytes would be exceeded."
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "reason"), [(503, "The storage is full."), (0, "The connection was lost.")]
 )
