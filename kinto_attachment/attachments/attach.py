@@ -163,7 +163,8 @@ def attach_file(
             request,
             # Kinto changes the body that it is given.
             lambda: record().attach(name, metadata, deepcopy(body), preconditions),
-            has_committed=lambda: record().shows(name),
+            # The record may have another file by now, or be gone.
+            has_committed=lambda: record().is_used(name),
         )
     except OutcomeUnknown:
         logger.error("The database may have committed or not: %s is left for gc.", name)

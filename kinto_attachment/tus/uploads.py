@@ -127,7 +127,7 @@ class ResumableUploads:
             created = commit_record(
                 self._request,
                 partial(self._write_created, upload, metadata, creation),
-                has_committed=lambda: self._store.get(upload.record, upload.id) is not None,
+                has_committed=lambda: self._is_written(upload),
             )
             self._received.keep(created, received)
             return created
@@ -170,7 +170,7 @@ class ResumableUploads:
             return commit_record(
                 self._request,
                 partial(self._attach, lease.upload, metadata),
-                has_committed=lambda: self._record().shows(lease.upload.name or ""),
+                has_committed=lambda: self._record().is_used(lease.upload.name or ""),
             )
         except BaseException as error:
             with suspended(self._request) as own_transaction, self._keeping(lease, received):
@@ -367,6 +367,12 @@ class ResumableUploads:
         for expired in self._store.expired(self._record_uri):
             self._store.terminate(expired, changes)
         return self._store.save(upload)
+
+    def _is_written(self, upload: ResumableUpload) -> bool:
+        """Whether ``_write_created()`` has committed, whatever became of the record since."""
+        if upload.name is not None:
+            return self._record().is_used(upload.name)
+        return self._store.get(upload.record, upload.id) is not None
 
     def _discard_created(self, upload: ResumableUpload) -> None:
         """Remove what is stored of an upload that was not created, but no file that the record

@@ -9,9 +9,10 @@ import sqlalchemy
 import transaction
 from kinto.core.storage.exceptions import BackendError, IntegrityError
 
+from kinto_attachment.attachments import attach
 from kinto_attachment.attachments.attach import RecordAttachment
+from kinto_attachment.attachments.last_look import last_look
 from kinto_attachment.database import commit
-from kinto_attachment.tus.store import UploadStore
 from tests.support.tus import OFFSET_TYPE, begin, creation
 
 CONTENT = b"0123456789"
@@ -47,10 +48,10 @@ def fail(monkeypatch):
     """``fail(error, times)``: attaching raises the error so many times, after it has written."""
 
     def fail(error, times):
-        attach, failed = RecordAttachment.attach, []
+        real, failed = RecordAttachment.attach, []
 
         def attach_and_fail(*arguments):
-            result = attach(*arguments)
+            result = real(*arguments)
             if len(failed) < times:
                 failed.append(error)
                 raise error
@@ -196,12 +197,12 @@ def test_so_do_uploads_into_one_whose_timestamp_lies_in_the_future(record):
 
 
 @pytest.fixture
-def lose_the_commit(subscribe, monkeypatch):
-    """``lose_the_commit(app, is_there=True)``: the answer to the next commit is lost, after the
+def lose_the_commit(monkeypatch):
+    """``lose_the_commit(is_there=True)``: the answer to the next commit is lost, after the
     database has it, or before."""
     monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
 
-    def lose(app, *, is_there):
+    def lose(*, is_there):
         lost = []
 
         class Loses:
@@ -219,11 +220,12 @@ def lose_the_commit(subscribe, monkeypatch):
                 # Before or after the database.
                 return "~~~" if is_there else " "
 
-        def join(event):
+        def look_and_join(request):
+            last_look(request)
             if not lost:
                 transaction.get().join(Loses())
 
-        subscribe(app, join)
+        monkeypatch.setattr(attach, "last_look", look_and_join)
         return lost
 
     return lose
@@ -232,8 +234,8 @@ def lose_the_commit(subscribe, monkeypatch):
 @on_postgresql
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_lost_answer_to_a_commit_is_no_loss(record, lose_the_commit, is_there):
-    """The record is asked: it shows the file, or the write is done again."""
-    lost = lose_the_commit(record.app, is_there=is_there)
+    """The database is asked: it knows the file, or the write is done again."""
+    lost = lose_the_commit(is_there=is_there)
 
     answer = record.attach(CONTENT)
 
@@ -244,13 +246,45 @@ def test_a_lost_answer_to_a_commit_is_no_loss(record, lose_the_commit, is_there)
 
 
 @on_postgresql
+@pytest.mark.parametrize("method", ["plain", "creation", "append"])
+@pytest.mark.parametrize("then", ["replaced", "deleted"])
+def test_what_was_committed_is_not_written_again_after_another_write(
+    record, lose_the_commit, monkeypatch, method, then
+):
+    """The record does not reference the file any more, and the file is gone."""
+    ask = commit._ask
+    upload = begin(record) if method == "append" else None
+
+    def ask_late(*arguments):
+        other = record.attach if then == "replaced" else lambda _: record.app.delete(record.path)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other, b"newer").result()
+        return ask(*arguments)
+
+    monkeypatch.setattr(commit, "_ask", ask_late)
+    lost = lose_the_commit(is_there=True)
+
+    if upload is not None:
+        upload.patch(0, CONTENT)
+    elif method == "creation":
+        creation(record, CONTENT, 201, OFFSET_TYPE, Upload_Length="10")
+    else:
+        record.attach(CONTENT, status=201)
+
+    assert lost
+    assert record.exists == (then == "replaced")
+    assert then == "deleted" or record.content == b"newer"
+    assert len(record.files()) == (then == "replaced")
+
+
+@on_postgresql
 @pytest.mark.parametrize("is_there", [True, False])
 @pytest.mark.leaves("an old file whose row says that it is gone: gc deletes it")
 def test_a_lost_answer_to_a_commit_detaches_once(record, lose_the_commit, is_there):
     """Done already, it is not done again: If-Match would not hold any more."""
     record.attach(CONTENT)
     etag = record.etag
-    lost = lose_the_commit(record.app, is_there=is_there)
+    lost = lose_the_commit(is_there=is_there)
 
     answer = record.detach(headers={"If-Match": etag})
 
@@ -260,22 +294,34 @@ def test_a_lost_answer_to_a_commit_detaches_once(record, lose_the_commit, is_the
 
 
 @on_postgresql
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_lost_answer_to_a_commit_creates_one_upload(record, lose_the_commit, is_there):
+    lost = lose_the_commit(is_there=is_there)
+
+    upload = begin(record)
+
+    assert lost
+    upload.patch(0, CONTENT)
+    assert record.content == CONTENT
+    assert len(record.files()) == 1
+
+
+@on_postgresql
 @pytest.mark.leaves("files whose fate is not known")
 @pytest.mark.parametrize("method", ["plain", "tus"])
 def test_a_file_stays_while_the_database_cannot_be_asked(
     record, lose_the_commit, monkeypatch, method
 ):
-    lost = lose_the_commit(record.app, is_there=True)
+    lost = lose_the_commit(is_there=True)
 
     def unavailable(*args):
         raise BackendError(original=Exception("the database is down"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(RecordAttachment, "shows", unavailable)
+        patch.setattr(RecordAttachment, "is_used", unavailable)
         if method == "plain":
             record.attach(CONTENT, status=503)
         else:
-            patch.setattr(UploadStore, "get", unavailable)
             creation(record, CONTENT, 503, OFFSET_TYPE, Upload_Length="10")
 
     assert lost
