@@ -286,6 +286,8 @@ class ResumableUploads:
         received: Received,
     ) -> bool:
         """Receive the body. Return whether the file is whole, and finished then."""
+        # Whoever has lost the lease meanwhile must not cut off what others have written.
+        lease.renew()
         try:
             with closing(self._files.resume(lease.upload.state)) as file:
                 receive_leased(

@@ -14,6 +14,7 @@ from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.tus import lease as leases
 from kinto_attachment.tus import store as unfinished
 from kinto_attachment.tus.store import UploadStore
+from kinto_attachment.tus.uploads import ResumableUploads
 from tests.support.tus import OFFSET_TYPE, begin, checksum, creation
 
 CONTENT = b"0123456789"
@@ -85,6 +86,45 @@ def test_another_client_goes_on_where_one_rests(record, upload, short_leases):
     assert upload.offset == 10
     assert record.content == CONTENT
     assert len(record.files()) == 1
+
+
+def test_who_has_lost_the_lease_before_the_first_byte_leaves_the_file_alone(
+    record, upload, monkeypatch
+):
+    """Room is looked for first, which may take longer than the lease lasts."""
+    monkeypatch.setattr(leases, "_RENEW_SECONDS", 0)
+    late, find_room, answers = [], ResumableUploads._quota, []
+
+    def find_room_slowly(*arguments):
+        if not late:
+            late.append(True)
+            (row,) = rows(record)
+            with transaction.manager:
+                uploads = UploadStore(record.app.registry.storage)
+                uploads.save(replace(row, leased_until=0))
+            other.start()
+            assert has_written.wait(20)
+        return find_room(*arguments)
+
+    def wait():
+        has_written.set()
+        assert is_over.wait(20)
+
+    def send():
+        body = Body(b"01234", wait, b"56789")
+        answers.append(upload.stream(0, body, 204, CONTENT_LENGTH="10"))
+
+    has_written, is_over = threading.Event(), threading.Event()
+    other = threading.Thread(target=send)
+    monkeypatch.setattr(ResumableUploads, "_quota", find_room_slowly)
+    try:
+        upload.patch(0, b"xxxxx", 423)
+    finally:
+        is_over.set()
+        other.join(timeout=20)
+
+    assert answers
+    assert record.content == CONTENT
 
 
 def test_who_has_lost_the_lease_saves_nothing(record, upload, monkeypatch):
