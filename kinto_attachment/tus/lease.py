@@ -39,7 +39,8 @@ class Lease:
         """``upload`` is locked, and nobody else's: see ``check_unlocked()``."""
         self._store = store
         self._own_transaction = own_transaction
-        self.upload = replace(upload, owner=str(uuid4()))
+        expired = upload.lease_expired or upload.owner is not None
+        self.upload = replace(upload, owner=str(uuid4()), lease_expired=expired)
         self.released: ResumableUpload | None = None
         """The row as it was released, once that is committed."""
 

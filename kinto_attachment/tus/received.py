@@ -53,8 +53,8 @@ class ReceivedUploads:
         """Return what is known of ``upload``, of which the caller has locked the row."""
         with self._lock:
             version, inspection = self._kept.pop(upload.id, (None, None))
-        # The request whose lease has ended by itself may still write to the file.
-        if upload.owner is not None:
+        # A request whose lease has ended by itself may still write to the file.
+        if upload.lease_expired or upload.owner is not None:
             return Received(None)
         if upload.stored == 0:
             return Received(Inspection(upload.filename, upload.mimetype, None))

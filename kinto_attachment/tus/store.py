@@ -60,6 +60,8 @@ class ResumableUpload:
     """Who holds the lease,"""
     leased_until: int = 0
     """and until when."""
+    lease_expired: bool = False
+    """Whether a lease has ever ended by itself: the request that had it may still write."""
     version: int = field(default=0, compare=False)
     """Kinto's timestamp of the row: another one each time that it is written."""
 

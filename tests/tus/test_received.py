@@ -210,6 +210,21 @@ def test_a_file_is_read_back_if_a_lease_has_ended_by_itself(record, reads, offse
     assert len(reads) == 1
 
 
+def test_a_file_is_read_back_if_a_lease_had_ended_before_the_first_byte(record, reads):
+    """Whoever had it may still write, also if another request has released it since."""
+    upload = begin(record)
+    late = record.app.registry.attachment_files.resume(the_row(record).state)
+    write_row(record, replace(the_row(record), owner="another", leased_until=1))
+    upload.stream(0, Body(), 400, CONTENT_LENGTH="5")
+    upload.patch(0, b"01234")
+    late.write(b"xxxxx")
+    late.close()
+    upload.patch(5, b"56789")
+
+    assert_attached(record, record.content)
+    assert len(reads) == 1
+
+
 def test_of_many_uploads_the_last_ones_are_known(record, reads, workers, monkeypatch):
     workers.another()  # the tests before have left some
     monkeypatch.setattr(received, "_MAX_KEPT", 1)
