@@ -68,11 +68,12 @@ class Lease:
 
     def release(self, **changes: Any) -> None:
         """Change the row, and let other requests write. Raises as ``renew()`` does."""
+        upload = replace(self.upload, **changes, owner=None, leased_until=0)
         with self._own_transaction(), self._store.exclusive():
             check_owner(self._store, self.upload)
-            self.upload = replace(self.upload, **changes, owner=None, leased_until=0)
-            released = self._store.save(self.upload)
-        self.released = released
+            upload = self._store.save(upload)
+        # Only now: if the answer to COMMIT was lost, another request may have gone on.
+        self.upload = self.released = upload
 
     def give_up(self) -> None:
         """Let other requests write, if that is possible. Never raises: a lease ends by itself."""

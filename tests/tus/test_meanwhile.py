@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -140,6 +142,40 @@ def test_who_has_lost_the_lease_saves_nothing(record, upload, monkeypatch):
 
     assert upload.offset == 0
     upload.patch(0, CONTENT)
+    assert record.content == CONTENT
+
+
+def test_an_upload_is_not_set_back_when_the_answer_to_a_release_is_lost(
+    record, upload, monkeypatch
+):
+    """Another request may have gone on with it."""
+    lease, release, give_up = leases.Lease, leases.Lease.release, leases.Lease.give_up
+
+    def release_and_lose(lease, **changes):
+        own_transaction = lease._own_transaction
+
+        @contextmanager
+        def losing():
+            with own_transaction():
+                yield
+            lease._own_transaction = own_transaction
+            unavailable()
+
+        lease._own_transaction = losing
+        release(lease, **changes)
+
+    def give_up_late(lease):
+        patch.undo()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(upload.patch, 5, b"56789").result()
+        give_up(lease)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "release", release_and_lose)
+        patch.setattr(lease, "give_up", give_up_late)
+        upload.patch(0, b"01234", 503)
+
+    assert upload.offset == 10
     assert record.content == CONTENT
 
 
