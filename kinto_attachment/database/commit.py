@@ -40,7 +40,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:uri, 0))"
 
 
 class OutcomeUnknown(BackendError):
-    """The connection was lost while the database committed, and it cannot be asked."""
+    """There was an error while the database committed, and it cannot be asked."""
 
 
 def commit(
@@ -60,8 +60,9 @@ def commit(
 
     After an error that can pass, all of it is repeated in a new transaction, on the request as it
     was. From the second try on, an advisory lock serialises the requests of a bucket that try
-    again. Where nothing rolls back, there is one try. When the answer to COMMIT is lost,
-    ``has_committed()`` asks the database, in a transaction of its own.
+    again. Where nothing rolls back, there is one try. After any error of the commit itself,
+    ``has_committed()`` asks the database, in a transaction of its own: the answer to COMMIT may
+    be lost.
     Raises what ``write()``, subscribers and the database raise; nothing is written then. Raises
     ``OutcomeUnknown`` if the database cannot be asked.
     """
@@ -69,7 +70,8 @@ def commit(
         return write()
     manager, sent, kinto_storage = request.tm, outermost(request), request.registry.storage
     carried, snapshot = CarriedOver(manager.get()), _Snapshot(request, sent)
-    last = TRIES if is_transactional(kinto_storage) else 1
+    rolls_back = is_transactional(kinto_storage)
+    last = TRIES if rolls_back else 1
     number = 1
     while True:
         is_committing = False
@@ -86,10 +88,11 @@ def commit(
             return result
         except BaseException as error:
             abort(manager)
-            if is_committing and _is_disconnect(error):
-                if _ask(manager, has_committed, error):
-                    return result
-            elif not may_pass(error):
+            # The error may be of something else that ends once the database has committed: another
+            # data manager, or the process, which a signal has told to exit.
+            if is_committing and rolls_back and _ask(manager, has_committed, error):
+                return result
+            if not may_pass(error):
                 raise
             if number == last:
                 raise _as_backend_error(error) from error

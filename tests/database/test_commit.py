@@ -199,17 +199,17 @@ def test_so_do_uploads_into_one_whose_timestamp_lies_in_the_future(record):
 @pytest.fixture
 def lose_the_commit(monkeypatch):
     """``lose_the_commit(is_there=True)``: the answer to the next commit is lost, after the
-    database has it, or before."""
+    database has it, or before; ``error`` is what the server raises instead."""
     monkeypatch.setattr(commit, "_PAUSE_SECONDS", 0)
 
-    def lose(*, is_there):
+    def lose(*, is_there, error=None):
         lost = []
 
         class Loses:
             def tpc_vote(self, current):
                 if not lost:
                     lost.append(1)
-                    raise _database_error("08006", lost=True)
+                    raise error or _database_error("08006", lost=True)
 
             def ignore(self, current):
                 pass
@@ -243,6 +243,18 @@ def test_a_lost_answer_to_a_commit_is_no_loss(record, lose_the_commit, is_there)
     assert answer.status_code == 201
     assert record.content == CONTENT
     assert len(record.files()) == 1
+
+
+@on_postgresql
+@pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("of another plugin")])
+def test_a_commit_that_something_else_ends_is_no_loss(record, lose_the_commit, error):
+    """A worker has to end, say, just when the database has answered."""
+    lost = lose_the_commit(is_there=True, error=error)
+
+    record.attach(CONTENT)
+
+    assert lost
+    assert record.content == CONTENT
 
 
 @on_postgresql
