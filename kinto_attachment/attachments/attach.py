@@ -91,8 +91,8 @@ class RecordAttachment:
             create_parents()
         return authorize_again(self._request)
 
-    def detach(self, preconditions: Preconditions) -> None:
-        """Take the attachment off the record, which stays.
+    def detach(self, preconditions: Preconditions) -> Any:
+        """Take the attachment off the record, which stays; return the one that it had.
 
         Raises ``UnknownRecord``, ``PreconditionFailed``, and ``InvalidParameter`` if the schema
         requires an attachment.
@@ -102,19 +102,20 @@ class RecordAttachment:
         if record is None:
             raise UnknownRecord(context.record_id)
         preconditions.check(record)
-        if record.get(FILE) is None:
-            return
+        attachment = record.get(FILE)
+        if attachment is None:
+            return None
         data = records.without_file(self._request, context, record)
         if FILE in data:
             records.write(self._request, context, "PATCH", {"data": {FILE: None}})
         else:
             records.write(self._request, context, "PUT", {"data": data})
+        return attachment
 
-    @property
-    def is_detached(self) -> bool:
-        """Whether the record exists, and has no attachment."""
+    def has(self, attachment: Any) -> bool:
+        """Whether the record has this ``attachment``."""
         record = self._references.record(self._holder)
-        return record is not None and record.get(FILE) is None
+        return record is not None and record.get(FILE) == attachment
 
     def shows(self, name: str) -> bool:
         """Whether the record references the file."""
@@ -179,10 +180,17 @@ def detach_file(
     request: Any, settings: Settings, files: FileStorage, preconditions: Preconditions
 ) -> None:
     """Take the attachment off the record, and commit. Raises as ``attach_file()`` does."""
+    detached: Any = None
+
+    def write() -> None:
+        nonlocal detached
+        detached = RecordAttachment(request, settings, files).detach(preconditions)
+
     commit_record(
         request,
-        lambda: RecordAttachment(request, settings, files).detach(preconditions),
-        has_committed=lambda: RecordAttachment(request, settings, files).is_detached,
+        write,
+        # The record may have another attachment by now.
+        has_committed=lambda: not RecordAttachment(request, settings, files).has(detached),
     )
 
 

@@ -231,6 +231,23 @@ def lose_the_commit(monkeypatch):
     return lose
 
 
+@pytest.fixture
+def ask_after(monkeypatch):
+    """``ask_after(other)``: ``other()`` happens before the database is asked what it has."""
+
+    def ask_after(other):
+        ask = commit._ask
+
+        def ask_late(*arguments):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(other).result()
+            return ask(*arguments)
+
+        monkeypatch.setattr(commit, "_ask", ask_late)
+
+    return ask_after
+
+
 @on_postgresql
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_lost_answer_to_a_commit_is_no_loss(record, lose_the_commit, is_there):
@@ -261,19 +278,15 @@ def test_a_commit_that_something_else_ends_is_no_loss(record, lose_the_commit, e
 @pytest.mark.parametrize("method", ["plain", "creation", "append"])
 @pytest.mark.parametrize("then", ["replaced", "deleted"])
 def test_what_was_committed_is_not_written_again_after_another_write(
-    record, lose_the_commit, monkeypatch, method, then
+    record, lose_the_commit, ask_after, method, then
 ):
     """The record does not reference the file any more, and the file is gone."""
-    ask = commit._ask
     upload = begin(record) if method == "append" else None
-
-    def ask_late(*arguments):
-        other = record.attach if then == "replaced" else lambda _: record.app.delete(record.path)
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(other, b"newer").result()
-        return ask(*arguments)
-
-    monkeypatch.setattr(commit, "_ask", ask_late)
+    others = {
+        "replaced": lambda: record.attach(b"newer"),
+        "deleted": lambda: record.app.delete(record.path),
+    }
+    ask_after(others[then])
     lost = lose_the_commit(is_there=True)
 
     if upload is not None:
@@ -316,6 +329,21 @@ def test_a_lost_answer_to_a_commit_creates_one_upload(record, lose_the_commit, i
     upload.patch(0, CONTENT)
     assert record.content == CONTENT
     assert len(record.files()) == 1
+
+
+@on_postgresql
+@pytest.mark.leaves("an old file whose row says that it is gone: gc deletes it")
+def test_what_was_detached_is_not_detached_again_after_an_upload(
+    record, lose_the_commit, ask_after
+):
+    record.attach(CONTENT)
+    ask_after(lambda: record.attach(b"newer"))
+    lost = lose_the_commit(is_there=True)
+
+    record.detach()
+
+    assert lost
+    assert record.content == b"newer"
 
 
 @on_postgresql
