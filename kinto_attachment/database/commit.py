@@ -60,7 +60,7 @@ def commit(
 
     After an error that can pass, all of it is repeated in a new transaction, on the request as it
     was. From the second try on, an advisory lock serialises the requests of a bucket that try
-    again. Where nothing rolls back, there is one try. After any error of the commit itself,
+    again. Where nothing rolls back, there is one try. After any error of a commit,
     ``has_committed()`` asks the database, in a transaction of its own: the answer to COMMIT may
     be lost.
     Raises what ``write()``, subscribers and the database raise; nothing is written then. Raises
@@ -72,9 +72,10 @@ def commit(
     carried, snapshot = CarriedOver(manager.get()), _Snapshot(request, sent)
     rolls_back = is_transactional(kinto_storage)
     last = TRIES if rolls_back else 1
+    # The request as it was before a commit that may have got through.
+    written: _Snapshot | None = None
     number = 1
     while True:
-        is_committing = False
         try:
             if number > 1:
                 with kinto_storage.client.connect() as connection:
@@ -83,14 +84,16 @@ def commit(
             for event in sent.get_resource_events():
                 sent.registry.notify(event)
             before_commit(sent)
-            is_committing = True
+            written = _Snapshot(request, sent)
             manager.commit()
             return result
         except BaseException as error:
             abort(manager)
-            # The error may be of something else that ends once the database has committed: another
-            # data manager, or the process, which a signal has told to exit.
-            if is_committing and rolls_back and _ask(manager, has_committed, error):
+            # From then on, ask after each error: a commit may get through after its connection was
+            # lost. Or the error was not the database's: of another data manager, say, or of a
+            # signal that ends the process.
+            if written is not None and rolls_back and _ask(manager, has_committed, error):
+                written.restore()
                 return result
             if not may_pass(error):
                 raise
@@ -118,7 +121,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 class _Snapshot:
-    """What a try changes in the request, to be restored before the next one."""
+    """What a try changes in the request, to be restored."""
 
     def __init__(self, request: Any, sent: Any) -> None:
         self._response, self._bound_data = request.response, sent.bound_data

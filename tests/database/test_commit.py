@@ -333,6 +333,32 @@ def test_a_lost_answer_to_a_commit_creates_one_upload(record, lose_the_commit, i
 
 @on_postgresql
 @pytest.mark.leaves("an old file whose row says that it is gone: gc deletes it")
+@pytest.mark.parametrize("method", ["plain", "append"])
+def test_a_commit_that_is_seen_late_is_no_loss(record, lose_the_commit, monkeypatch, method):
+    """It waits for another server, say, while its connection is lost already."""
+    record.attach(b"first")
+    upload = begin(record, If_Match=record.etag) if method == "append" else None
+    ask, asked = commit._ask, []
+
+    def not_at_first(*arguments):
+        asked.append(arguments)
+        return len(asked) > 1 and ask(*arguments)
+
+    monkeypatch.setattr(commit, "_ask", not_at_first)
+    lose_the_commit(is_there=True)
+
+    if upload is not None:
+        upload.patch(0, CONTENT)
+    else:
+        answer = record.attach(CONTENT, headers={"If-Match": record.etag})
+        assert answer.headers["ETag"] == record.etag
+
+    assert len(asked) == 2
+    assert record.content == CONTENT
+
+
+@on_postgresql
+@pytest.mark.leaves("an old file whose row says that it is gone: gc deletes it")
 def test_what_was_detached_is_not_detached_again_after_an_upload(
     record, lose_the_commit, ask_after
 ):
