@@ -1,7 +1,7 @@
-"""What a process knows of the content of uploads whose bytes it has received itself.
+"""Inspections of resumable uploads, kept by a process as long as it has received all their bytes.
 
-The file of such an upload need not be read back at its end, to look at its content. A process that
-has not received all bytes in their order, or cannot be sure of it, knows nothing.
+The file of such an upload need not be read back at its end. A process that has not received all
+bytes in their order, or cannot be sure of it, keeps none.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ _MAX_KEPT = 1000
 
 
 class Received:
-    """The look at the content of one upload, while one request appends to it."""
+    """The inspection of one upload, while one request appends to it."""
 
     def __init__(self, inspection: Inspection | None) -> None:
-        """``inspection`` has looked at what is stored; ``None`` if nothing is known of that."""
+        """``inspection`` covers the stored bytes; ``None`` if there is none of them."""
         self._saved = inspection
         self._current = None if inspection is None else inspection.copy()
 
     def update(self, chunk: bytes) -> None:
-        """Look at the next bytes, which the file has taken."""
+        """Inspect the next bytes, which the file has taken."""
         if self._current is not None:
             self._current.update(chunk)
 
     def save(self) -> None:
-        """A checkpoint has all bytes so far: from now on, ``whole()`` is about these."""
+        """Keep the inspection of all bytes so far, which a checkpoint has."""
         self._saved = None if self._current is None else self._current.copy()
 
     def whole(self, size: int) -> Inspection | None:
-        """Return the look at the ``size`` bytes of the last checkpoint, if it has seen them."""
+        """Return the inspection of the last checkpoint, if it covers ``size`` bytes."""
         return self._saved if self._saved is not None and self._saved.size == size else None
 
 
 class ReceivedUploads:
-    """Keeps the look at an upload from one request to the next, for the threads of a process.
+    """Keeps inspections from one request to the next, for the threads of a process.
 
-    It is only valid for the row that the request has written last: any other request writes the
-    row before it writes to the file, and a row never gets a version again.
+    Each is valid only for the version of the row that its request has written last: any other
+    request writes the row before it writes to the file, and a version never comes back.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class ReceivedUploads:
         self._lock = threading.Lock()
 
     def take(self, upload: ResumableUpload) -> Received:
-        """Return what is known of ``upload``, of which the caller has locked the row."""
+        """Return the inspection of ``upload``, whose row the caller has locked."""
         with self._lock:
             version, inspection = self._kept.pop(upload.id, (None, None))
         # A request whose lease has ended by itself may still write to the file.
@@ -61,8 +61,8 @@ class ReceivedUploads:
         return Received(inspection if version == upload.version else None)
 
     def keep(self, upload: ResumableUpload, received: Received) -> None:
-        """Keep what is known of ``upload``, which was written without an owner. Forgets those that
-        were kept first if there are too many."""
+        """Keep the inspection of ``upload``, whose row was written without an owner. Drops the
+        oldest one if there are too many."""
         inspection = received.whole(upload.stored)
         if inspection is None or upload.done:
             return
@@ -72,6 +72,6 @@ class ReceivedUploads:
                 self._kept.popitem(last=False)
 
     def forget(self, upload_id: str) -> None:
-        """Drop what is known of an upload that is terminated."""
+        """Drop the inspection of an upload that is terminated."""
         with self._lock:
             self._kept.pop(upload_id, None)
