@@ -64,7 +64,8 @@ class ReceivedUploads:
         """Keep the inspection of ``upload``, whose row was written without an owner. Drops the
         oldest one if there are too many."""
         inspection = received.whole(upload.stored)
-        if inspection is None or upload.done:
+        # Before the first byte, any process starts one.
+        if inspection is None or upload.done or not upload.stored:
             return
         with self._lock:
             self._kept[upload.id] = upload.version, inspection

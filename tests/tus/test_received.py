@@ -238,6 +238,18 @@ def test_of_many_uploads_the_last_ones_are_known(record, reads, workers, monkeyp
     assert len(reads) == 1
 
 
+def test_uploads_without_a_byte_leave_room_for_others(record, reads, workers, monkeypatch):
+    """Most of them go on in another process, or never do."""
+    workers.another()  # the tests before have left some
+    monkeypatch.setattr(received, "_MAX_KEPT", 1)
+    upload = begin(record)
+    upload.patch(0, b"01234")
+    begin(record)
+    upload.patch(5, b"56789")
+    assert_attached(record)
+    assert reads == []
+
+
 def test_nothing_is_known_of_an_upload_that_was_terminated(record, workers):
     workers.another()
     upload = begin(record)
