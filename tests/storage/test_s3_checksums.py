@@ -154,6 +154,23 @@ def test_a_policy_that_demands_signed_content_is_met(
     assert content(storage, store(storage, b"second")) == b"second"
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "RequestTimeout"), (403, "RequestTimeTooSkewed")]
+)
+def test_an_error_that_may_pass_is_not_taken_for_a_refusal_of_checksums(
+    make_s3: MakeS3, seaweedfs: S3Server, make_faults: MakeFaults, status: int, code: str
+) -> None:
+    storage = make_s3(seaweedfs)
+    store(storage, b"first")
+    faults = make_faults(storage)
+    faults.answer("PutObject", status, code, times=1)
+    with pytest.raises(StorageUnavailable):
+        store(storage, b"second")
+    faults.requests.clear()
+    store(storage, b"third")
+    assert sent(faults) == [(False, True)]
+
+
 def test_a_part_whose_answer_was_lost_is_sent_again_as_a_whole(
     make_s3: MakeS3, seaweedfs: S3Server, make_faults: MakeFaults
 ) -> None:

@@ -26,8 +26,16 @@ _HEADER = "x-amz-checksum-crc32"
 _OF_UPLOAD = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
 # How stores refuse what they do not know, or a policy what is not signed.
 _REFUSED = (400, 403, 501)
-# Such content is refused without a CRC32, too.
-_DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
+# What has nothing to do with how content is checked: it is damaged or too large, or came too late.
+_OTHER = (
+    "BadDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+    "EntityTooLarge",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "ExpiredToken",
+)
 
 
 class Content(Protocol):
@@ -90,7 +98,7 @@ class Checksums:
             except ClientError as error:
                 answer = error.response
                 status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                if status not in _REFUSED or answer.get("Error", {}).get("Code") in _DAMAGED:
+                if status not in _REFUSED or answer.get("Error", {}).get("Code") in _OTHER:
                     raise
         answer = operation(**parameters)
         self._compared = False
