@@ -177,7 +177,7 @@ class _ProviderAnswers(BaseHTTPRequestHandler):
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with Provider() as provider:
-        threading.Thread(target=provider.serve_forever).start()
+        threading.Thread(target=provider.serve_forever, args=(0.01,)).start()
         yield provider
         provider.shutdown()
 

@@ -252,7 +252,7 @@ def uppy(downloads: Any, tus_options: dict[str, Any], tmp_path: Path) -> Iterato
     (site / "options.js").write_text(f"const options = {json.dumps(tus_options)};")
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

@@ -351,9 +351,6 @@ def bucket(record, stored):
 
 @on_s3
 def test_what_was_given_up_on_s3_goes_too(record, bucket, command):
-    # The bucket's clock has seconds only.
-    time.sleep(1)
-
     told = command("gc", "--older-than=0s", "--json")
     result = command("gc", "--older-than=0s", "--delete", "--json")
 
@@ -376,8 +373,6 @@ def test_what_is_young_or_excluded_on_s3_stays(record, bucket, command):
 
 @on_s3
 def test_an_upload_that_cannot_be_aborted_is_told(record, bucket, command, monkeypatch):
-    time.sleep(1)
-
     def fail(self, upload):
         raise StorageUnavailable("cannot abort")
 
@@ -437,8 +432,6 @@ def unfinished(record):
 
 @everywhere
 def test_unfinished_uploads_stay(record, unfinished, command):
-    time.sleep(1)
-
     told = command("gc", "--older-than=0s", "--json")
     result = command("gc", "--older-than=0s", "--delete", "--json")
 

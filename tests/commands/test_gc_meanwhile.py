@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -65,7 +64,6 @@ def test_an_upload_that_ends_keeps_its_file(record, where, command, before_files
     record.attach(b"content")
     upload = begin(record.other(), 12 * MIB)
     upload.patch(0, bytes(6 * MIB))
-    time.sleep(1)
 
     def end():
         upload.patch(6 * MIB, bytes(6 * MIB))

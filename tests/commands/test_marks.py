@@ -147,7 +147,6 @@ def test_what_is_too_young_or_kept_or_foreign_is_not_noted(
 
     command("gc", "--mark")
     assert marked(execute) == []
-    time.sleep(1)
     command("gc", "--mark", "--older-than=0s")
     assert marked(execute) == [PART]
 

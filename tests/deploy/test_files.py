@@ -73,7 +73,7 @@ def test_a_store_that_fails_is_answered_as_kinto_does(site, tmp_path):
 
     port = free_port()
     store = HTTPServer(("127.0.0.1", 0), Store)
-    threading.Thread(target=store.serve_forever, daemon=True).start()
+    threading.Thread(target=store.serve_forever, args=(0.01,), daemon=True).start()
     changes = {
         f"listen 127.0.0.1:{site.installation.port};": f"listen 127.0.0.1:{port};",
         site.installation.store_url: f"http://127.0.0.1:{store.server_port}",

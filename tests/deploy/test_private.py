@@ -336,7 +336,7 @@ def test_a_name_is_decoded_once(site, tmp_path):
             """Print nothing."""
 
     kinto, port = HTTPServer(("127.0.0.1", 0), Kinto), free_port()
-    threading.Thread(target=kinto.serve_forever, daemon=True).start()
+    threading.Thread(target=kinto.serve_forever, args=(0.01,), daemon=True).start()
     changes = {
         f"listen 127.0.0.1:{site.installation.port};": f"listen 127.0.0.1:{port};",
         **{
