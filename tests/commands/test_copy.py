@@ -14,7 +14,7 @@ from kinto_attachment.commands.site import Site
 from kinto_attachment.storage.local import LocalStorage
 from kinto_attachment.storage.s3 import S3Storage
 from tests.conftest import kinto_settings_with
-from tests.support.copies import contents, every_way, to_clouds, to_s3
+from tests.support.copies import contents, every_way, to_clouds, to_every_kind, to_s3
 from tests.support.inventory import Folder, GoogleBucket
 from tests.support.orphans import DAY, PART, STRAY, grow_old, names
 from tests.support.servers.kinto import ini
@@ -73,7 +73,7 @@ def test_files_go_from_google_to_a_disk_with_their_own_type(
     assert gcs.objects()[name].content_type == "text/x-test"
 
 
-@every_way
+@to_every_kind
 def test_a_second_run_finds_all_of_it_there(make_record, target, copy):
     record = make_record(attachment=KEEP)
     record.attach(b"kept")
@@ -88,7 +88,7 @@ def test_a_second_run_finds_all_of_it_there(make_record, target, copy):
     assert target.contents() == before
 
 
-@every_way
+@to_every_kind
 def test_a_dry_run_tells_what_would_be_copied_and_writes_nothing(
     record, target, copy, execute, stored
 ):

@@ -28,6 +28,9 @@ WAYS = [
 """From where to where."""
 
 every_way = pytest.mark.parametrize(("where", "to"), WAYS, ids="-".join)
+to_every_kind = pytest.mark.parametrize(
+    ("where", "to"), [("s3", "local"), ("local", "moto"), ("s3", "gcs")], ids="-".join
+)
 to_clouds = pytest.mark.parametrize("to", ["moto", "gcs"])
 to_s3 = pytest.mark.parametrize("to", ["moto"])
 
