@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from tests.support.clients.store import Store
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.nginx import Nginx
 from tests.support.servers.ports import free_port
-from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
+from tests.support.servers.s3 import S3Server, SeaweedServer
 
 pytestmark = pytest.mark.clients
 
@@ -53,7 +53,7 @@ RECORD = f"{COLLECTION}/records/r"
 
 in_memory = pytest.mark.parametrize("backend", ["memory"], indirect=True)
 in_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-to_each_storage = pytest.mark.parametrize("store", ["local", "seaweedfs", "moto"], indirect=True)
+to_each_storage = pytest.mark.parametrize("store", ["local", "seaweedfs"], indirect=True)
 to_seaweedfs = pytest.mark.parametrize("store", ["seaweedfs"], indirect=True)
 
 _NGINX = """\
@@ -76,18 +76,14 @@ server {{
 
 
 @pytest.fixture(scope="module")
-def s3_servers() -> Iterator[Callable[[str], S3Server]]:
-    """``s3_servers(name)``, which is started once."""
-    kinds = {"moto": MotoServer, "seaweedfs": SeaweedServer}
-    with ExitStack() as stack:
-        yield functools.cache(lambda name: stack.enter_context(kinds[name]()))
+def seaweedfs() -> Iterator[S3Server]:
+    with SeaweedServer() as server:
+        yield server
 
 
 @pytest.fixture
-def store(
-    request: pytest.FixtureRequest, files: Path, s3_servers: Callable[[str], S3Server]
-) -> Iterator[Store]:
-    server = None if request.param == "local" else s3_servers(request.param)
+def store(request: pytest.FixtureRequest, files: Path) -> Iterator[Store]:
+    server = None if request.param == "local" else request.getfixturevalue(request.param)
     yield Store(files, server)
     if server is not None:
         server.empty()
