@@ -67,9 +67,15 @@ def the_local_site(
 
 
 @pytest.fixture(scope="package")
-def s3_proxy() -> Iterator[S3Proxy]:
+def the_seaweedfs() -> Iterator[SeaweedServer]:
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def s3_proxy(the_seaweedfs: SeaweedServer) -> Iterator[S3Proxy]:
     """What stands between Kinto and SeaweedFS."""
-    with SeaweedServer() as server, S3Proxy(server) as proxy:
+    with S3Proxy(the_seaweedfs) as proxy:
         yield proxy
 
 
@@ -106,6 +112,14 @@ def local_site(the_local_site: Site) -> Site:
     """Nothing in it yet."""
     the_local_site.clean()
     return the_local_site
+
+
+@pytest.fixture
+def seaweedfs(the_seaweedfs: SeaweedServer) -> Iterator[SeaweedServer]:
+    """An empty bucket, for a Kinto of the test's own."""
+    the_seaweedfs.empty()
+    yield the_seaweedfs
+    the_seaweedfs.empty()
 
 
 @pytest.fixture

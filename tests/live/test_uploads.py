@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.forms import CONTENT_TYPE, file_part, form
-from tests.support.servers.s3 import SeaweedServer
 
 MIB = 1024 * 1024
 AUTHORIZATION = "Basic " + base64.b64encode(b"alice:secret").decode()
@@ -99,12 +98,6 @@ def _sha256(size: int) -> str:
     return digest.hexdigest()
 
 
-@pytest.fixture
-def seaweedfs() -> Iterator[SeaweedServer]:
-    with SeaweedServer() as server:
-        yield server
-
-
 @in_memory
 @pytest.mark.parametrize("server", ["waitress", "gunicorn"])
 @pytest.mark.parametrize("bucket", ["b", "default"])
@@ -115,17 +108,17 @@ def test_memory_does_not_grow_with_a_file_on_the_local_disk(live_kinto, server, 
     client.server.reset_rss()
     idle, written = client.server.rss(), client.server.written()
 
-    status, answer = client.upload(200, bucket)
+    status, answer = client.upload(100, bucket)
 
     assert status == 200
-    assert answer["size"] == 200 * MIB
-    assert answer["hash"] == _sha256(200)
+    assert answer["size"] == 100 * MIB
+    assert answer["hash"] == _sha256(100)
     (stored,) = (path for path in files.iterdir() if path.is_file())
-    assert stored.stat().st_size == 200 * MIB
+    assert stored.stat().st_size == 100 * MIB
     assert client.server.rss() - idle < 16 * MIB
     # Waitress spools a body before it hands it on.
     times = 2.05 if server == "waitress" else 1.05
-    assert client.server.written() - written < times * 200 * MIB
+    assert client.server.written() - written < times * 100 * MIB
 
 
 @in_memory
@@ -150,13 +143,13 @@ def test_memory_does_not_grow_with_a_file_on_s3(live_kinto, seaweedfs, bucket):
     client.server.reset_rss()
     idle = client.server.rss()
 
-    status, answer = client.upload(200, bucket)
+    status, answer = client.upload(100, bucket)
 
     assert status == 200
-    assert answer["hash"] == _sha256(200)
+    assert answer["hash"] == _sha256(100)
     name = answer["location"].removeprefix("https://files.example.org/")
     stored = seaweedfs.client().get_object(Bucket=seaweedfs.bucket, Key=name)
-    assert stored["ContentLength"] == 200 * MIB
+    assert stored["ContentLength"] == 100 * MIB
     assert client.server.rss() - idle < 16 * MIB
 
 
