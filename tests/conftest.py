@@ -28,7 +28,7 @@ from kinto.core.storage.postgresql.client import _CLIENTS
 from tests.support.servers.ended import mark_all_that_starts
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.postgresql import PostgreSQL
-from tests.support.servers.s3 import MotoServer, S3Server
+from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
 
 # What these find missing should be shown, as it is for tests.
 pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
@@ -279,6 +279,20 @@ def moto() -> Iterator[S3Server]:
     """An S3 server that the tests share."""
     with MotoServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_server() -> Iterator[S3Server]:
+    """Another one."""
+    with SeaweedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def seaweedfs(seaweedfs_server: S3Server) -> Iterator[S3Server]:
+    """It, with an empty bucket."""
+    yield seaweedfs_server
+    seaweedfs_server.empty()
 
 
 @pytest.fixture

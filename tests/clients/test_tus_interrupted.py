@@ -33,7 +33,6 @@ from tests.support.clients.store import Store
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.nginx import Nginx
 from tests.support.servers.ports import free_port
-from tests.support.servers.s3 import S3Server, SeaweedServer
 
 pytestmark = pytest.mark.clients
 
@@ -75,18 +74,10 @@ server {{
 """
 
 
-@pytest.fixture(scope="module")
-def seaweedfs() -> Iterator[S3Server]:
-    with SeaweedServer() as server:
-        yield server
-
-
 @pytest.fixture
-def store(request: pytest.FixtureRequest, files: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, files: Path) -> Store:
     server = None if request.param == "local" else request.getfixturevalue(request.param)
-    yield Store(files, server)
-    if server is not None:
-        server.empty()
+    return Store(files, server)
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from tests.clients.conftest import USER
 from tests.support.clients.downloads import NODE
 from tests.support.clients.store import Store
 from tests.support.servers.kinto import LiveKinto
-from tests.support.servers.s3 import MotoServer
 
 pytestmark = pytest.mark.clients
 
@@ -46,12 +45,6 @@ local_and_s3 = pytest.mark.parametrize("store", ["local", "s3"], indirect=True)
 local = pytest.mark.parametrize("store", ["local"], indirect=True)
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[MotoServer]:
-    with MotoServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -20,8 +20,6 @@ from tests.support.copies import (
     gcs,
     gcs_of_all,
     make_target,
-    seaweedfs,
-    seaweedfs_of_all,
     target,
     to,
 )
@@ -36,8 +34,6 @@ __all__ = [
     "kinto_settings",
     "make_target",
     "record",
-    "seaweedfs",
-    "seaweedfs_of_all",
     "stored",
     "target",
     "to",

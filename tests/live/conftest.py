@@ -20,7 +20,7 @@ from tests.support.live.verifier import BASE_URL, GCloudFiles, LocalFiles, S3Fil
 from tests.support.servers.gcs import GcsServer
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.postgresql import PostgreSQL
-from tests.support.servers.s3 import SeaweedServer
+from tests.support.servers.s3 import S3Server
 
 Settings = dict[str, Any]
 
@@ -67,15 +67,9 @@ def the_local_site(
 
 
 @pytest.fixture(scope="package")
-def the_seaweedfs() -> Iterator[SeaweedServer]:
-    with SeaweedServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="package")
-def s3_proxy(the_seaweedfs: SeaweedServer) -> Iterator[S3Proxy]:
+def s3_proxy(seaweedfs_server: S3Server) -> Iterator[S3Proxy]:
     """What stands between Kinto and SeaweedFS."""
-    with S3Proxy(the_seaweedfs) as proxy:
+    with S3Proxy(seaweedfs_server) as proxy:
         yield proxy
 
 
@@ -115,11 +109,12 @@ def local_site(the_local_site: Site) -> Site:
 
 
 @pytest.fixture
-def seaweedfs(the_seaweedfs: SeaweedServer) -> Iterator[SeaweedServer]:
+def seaweedfs(seaweedfs_server: S3Server) -> Iterator[S3Server]:
     """An empty bucket, for a Kinto of the test's own."""
-    the_seaweedfs.empty()
-    yield the_seaweedfs
-    the_seaweedfs.empty()
+    # A site leaves in it what its last test has stored.
+    seaweedfs_server.empty()
+    yield seaweedfs_server
+    seaweedfs_server.empty()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,7 @@ from kinto_attachment.storage.options import GCloudOptions, S3Options
 from kinto_attachment.storage.s3 import S3Storage
 from kinto_attachment.storage.s3 import bucket as s3_bucket
 from tests.support.servers.gcs import GcsServer
-from tests.support.servers.s3 import (
-    MiniStackServer,
-    MotoServer,
-    RcloneServer,
-    S3Server,
-    SeaweedServer,
-)
+from tests.support.servers.s3 import MiniStackServer, RcloneServer, S3Server
 from tests.support.storage_faults import Faults, Fuse, disk_fails, gcloud_fails, s3_fails
 
 PIECE = re.compile(r"\.[0-9a-f-]{36}-\d{10}\.part")
@@ -79,28 +72,11 @@ class Backend:
         return b"".join(self.storage.read(name))
 
 
-@pytest.fixture(scope="session")
-def s3_servers() -> Iterator[dict[str, S3Server]]:
-    """The servers that the tests share."""
-    with ThreadPoolExecutor() as pool:
-        starting = {"moto": pool.submit(MotoServer), "seaweedfs": pool.submit(SeaweedServer)}
-    with contextlib.ExitStack() as running:
-        for server in starting.values():
-            if server.exception() is None:
-                running.enter_context(server.result())
-        yield {name: server.result() for name, server in starting.items()}
-
-
 @pytest.fixture
-def moto(s3_servers: dict[str, S3Server]) -> Iterator[S3Server]:
-    yield s3_servers["moto"]
-    s3_servers["moto"].empty()
-
-
-@pytest.fixture
-def seaweedfs(s3_servers: dict[str, S3Server]) -> Iterator[S3Server]:
-    yield s3_servers["seaweedfs"]
-    s3_servers["seaweedfs"].empty()
+def moto(moto: S3Server) -> Iterator[S3Server]:
+    """It, with an empty bucket."""
+    yield moto
+    moto.empty()
 
 
 @pytest.fixture(scope="session")

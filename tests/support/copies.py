@@ -14,7 +14,6 @@ from tests.conftest import kinto_settings_with
 from tests.support.inventory import Bucket, Folder, GoogleBucket, Stored
 from tests.support.servers.gcs import GcsServer
 from tests.support.servers.kinto import ini
-from tests.support.servers.s3 import S3Server, SeaweedServer
 
 WAYS = [
     ("local", "local"),
@@ -61,18 +60,6 @@ class Copied:
 def contents(stored: Stored) -> dict[str, bytes]:
     """What is stored, by name."""
     return {name: stored.read(name) for name in stored.names()}
-
-
-@pytest.fixture(scope="session")
-def seaweedfs_of_all() -> Iterator[S3Server]:
-    with SeaweedServer() as server:
-        yield server
-
-
-@pytest.fixture
-def seaweedfs(seaweedfs_of_all: S3Server) -> Iterator[S3Server]:
-    yield seaweedfs_of_all
-    seaweedfs_of_all.empty()
 
 
 @pytest.fixture(scope="session")

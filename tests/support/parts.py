@@ -20,7 +20,7 @@ FOLDERS = {"clients", "deploy", "live", "scripts"}
 
 SERVERS = {
     *("browser", "kinto_database", "live_kinto", "postgresql", "served", "server"),
-    *("gcs", "moto", "s3", "s3_servers", "seaweedfs"),
+    *("gcs", "moto", "s3", "seaweedfs", "seaweedfs_server"),
 }
 """Fixtures that start a program, or a server in this process."""
 
