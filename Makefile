@@ -9,8 +9,8 @@ ARGS =
 ONLY =
 MINUTES =
 STORE = local
-# One more than there are processors, because some tests mostly wait; at most five.
-WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
+# Two more than there are processors, because some tests mostly wait; at most six.
+WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 2)")
 
 BIN = $(VENV)/bin
 # In the order of tests/support/groups.py.
