@@ -118,7 +118,9 @@ def test_what_takes_long_to_set_up_is_set_up_in_one_worker():
 
     assert group_of(restarts, {"site"}, {"site": "s3"}) == "deploy-s3"
     assert group_of(Path("tests/live/test_links.py"), {"site"}, {"site": "s3_site"}) == "live"
-    assert group_of(Path("tests/clients/demo/test_files.py"), {"browser"}, {}) == "browser"
+    assert group_of(Path("tests/clients/test_screenshots.py"), {"browser"}, {}) == "browser"
+    demo = Path("tests/clients/demo/test_files.py")
+    assert group_of(demo, {"browser"}, {}) == "browser-demo"
     assert group_of(Path("tests/tus/test_record.py"), {"moto"}, {}) == "tests/tus/test_record.py"
 
 

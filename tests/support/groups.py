@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 FIRST = [
-    *("deploy-disk", "live", "browser", "deploy-s3"),
+    *("deploy-disk", "live", "browser", "browser-demo", "deploy-s3"),
     *("tests/storage/test_contract.py", "tests/storage/test_resumable.py", "scripts"),
     *("tests/model/test_days.py", "tests/migrations/test_released.py"),
     *("tests/commands/test_copy.py", "tests/clients/test_tus_interrupted.py"),
@@ -33,7 +33,8 @@ def group_of(path: Path, fixtures: set[str], params: dict[str, Any]) -> str:
         # One installation each, with files on the disk and on S3.
         return f"deploy-{params['site']}"
     if folder == "clients" and "browser" in fixtures:
-        return "browser"
+        # The demo has a server of its own: another worker pays with a Chromium only.
+        return "browser-demo" if path.parts[2] == "demo" else "browser"
     if folder == "scripts" or (folder == "live" and path.name not in ALONE):
         return folder
     return path.as_posix()
