@@ -30,6 +30,7 @@ from tests.clients.conftest import USER
 from tests.clients.test_tus_js import TUS_JS_CLIENT
 from tests.support.clients.downloads import NODE
 from tests.support.clients.store import Store
+from tests.support.live import leases
 from tests.support.servers.kinto import LiveKinto
 from tests.support.servers.nginx import Nginx
 from tests.support.servers.ports import free_port
@@ -83,7 +84,8 @@ def store(request: pytest.FixtureRequest, files: Path) -> Store:
 @pytest.fixture
 def start_kinto(live_kinto: Callable[..., LiveKinto], store: Store) -> Callable[..., LiveKinto]:
     """``start_kinto(port=None)``: a Kinto in gunicorn that has the files in ``store``."""
-    return functools.partial(live_kinto, "gunicorn", attachment=store.settings)
+    settings = {"kinto.includes": leases.INCLUDES}
+    return functools.partial(live_kinto, "gunicorn", attachment=store.settings, settings=settings)
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def _send_with_tuspy(url: str, source: Path) -> None:
                 uploader.upload_chunk()
             except TusCommunicationError:
                 # The server is down, or has not noticed yet that a lease of a killed one ended.
-                time.sleep(0.2)
+                time.sleep(0.1)
                 with suppress(TusCommunicationError, requests.RequestException):
                     uploader.offset = uploader.get_offset()
 
@@ -141,7 +143,7 @@ def _send_with_tus_js_client(package: Path, url: str, source: Path) -> None:
         "endpoint": url,
         "headers": HEADERS,
         "chunkSize": CHUNK,
-        "retryDelays": [0] + [500] * 240,
+        "retryDelays": [0] + [100] * 1200,
     }
     arguments = {
         "client": str(package),

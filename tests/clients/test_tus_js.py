@@ -22,6 +22,7 @@ from playwright.sync_api import expect
 from tests.clients.conftest import USER
 from tests.support.clients.downloads import NODE
 from tests.support.clients.store import Store
+from tests.support.live import leases
 from tests.support.servers.kinto import LiveKinto
 
 pytestmark = pytest.mark.clients
@@ -60,7 +61,8 @@ def store(request: pytest.FixtureRequest, files: Path) -> Iterator[Store]:
 @pytest.fixture
 def start_kinto(live_kinto: Callable[..., LiveKinto], store: Store) -> Callable[..., LiveKinto]:
     """``start_kinto(port=None)``: a Kinto in gunicorn that has the files in ``store``."""
-    return functools.partial(live_kinto, "gunicorn", attachment=store.settings)
+    settings = {"kinto.includes": leases.INCLUDES}
+    return functools.partial(live_kinto, "gunicorn", attachment=store.settings, settings=settings)
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def tus_options(kinto: LiveKinto) -> dict[str, Any]:
         "headers": {"Authorization": AUTHORIZATION},
         "chunkSize": CHUNK,
         # A minute, for a server that starts again.
-        "retryDelays": [0] + [500] * 120,
+        "retryDelays": [0] + [100] * 600,
     }
 
 

@@ -95,7 +95,9 @@ def the_gcs() -> Iterator[GcsServer]:
 def the_gcs_site(
     live_settings: Settings, database: KintoDatabase, the_gcs: GcsServer
 ) -> Iterator[Site]:
-    settings = {**live_settings, **the_gcs.settings}
+    # Resumable uploads to it are killed.
+    includes = f"{live_settings['kinto.includes']} tests.support.live.leases"
+    settings = {**live_settings, **the_gcs.settings, "kinto.includes": includes}
     site = Site(lambda: LiveKinto(settings, "gunicorn", **SERVER), database, GCloudFiles(the_gcs))
     yield site
     site.close()
