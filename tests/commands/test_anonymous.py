@@ -18,8 +18,7 @@ class Web:
     body and headers. It remembers the paths, and the credentials that it got."""
 
     def __init__(self):
-        self.paths, self.credentials = [], []
-        self.answer = lambda path: (404, b"", {})
+        self.reset()
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,16 +39,28 @@ class Web:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
+    def reset(self):
+        """Answer 404 to everything, and remember nothing."""
+        self.paths, self.credentials = [], []
+        self.answer = lambda path: (404, b"", {})
+
     def close(self):
         self._server.shutdown()
         self._server.server_close()
 
 
-@pytest.fixture
-def web():
+@pytest.fixture(scope="module")
+def web_server():
+    """One for all tests: with the same address, they share their Kinto."""
     server = Web()
     yield server
     server.close()
+
+
+@pytest.fixture
+def web(web_server):
+    yield web_server
+    web_server.reset()
 
 
 @pytest.fixture
