@@ -9,8 +9,8 @@ ARGS =
 ONLY =
 MINUTES =
 STORE = local
-# Two more than there are processors, because some tests mostly wait; at most six.
-WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 2)")
+# One more than there are processors, because some tests mostly wait; at most five.
+WORKERS = $(shell $(PYTHON) -c "import os; print(min(os.cpu_count(), 4) + 1)")
 
 BIN = $(VENV)/bin
 # In the order of tests/support/groups.py.
