@@ -27,6 +27,10 @@ _SETTINGS = {
     "kinto.attachment.download.accel_prefix": "/internal-files/",
 }
 _SITE = """
+# What deploy/ adds to answers over TLS.
+map $https $kinto_hsts {{
+    default "";
+}}
 server {{
     listen 127.0.0.1:{port};
     location /v1/ {{

@@ -150,7 +150,9 @@ class _Subject:
         plain = self._server.client()
         self._add(run, client, PLAIN_UPLOAD, path, lambda: _plain(plain, path))
         plain.close()
-        url = f"{self._server.kinto.url}{record(client)}/attachment"
+        # No space in a URL.
+        endpoint = f"{record(client.replace(' ', '-'))}/attachment"
+        url = f"{self._server.kinto.url}{endpoint}"
         self._add(run, client, THIS, path, lambda: send(url, path))
 
     def _add(

@@ -118,6 +118,9 @@ def _request(method: str, url: str, body: Any, headers: dict[str, str]) -> HTTPR
         response = connection.getresponse()
         if response.status >= 300:
             raise RuntimeError(f"{method} {url}: {response.status} {response.read(500)!r}")
+        # Else the connection stays, and gunicorn's only worker waits for two seconds for another
+        # request on it.
+        response.read()
         return response
 
 
