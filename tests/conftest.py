@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import botocore.loaders
-import botocore.session
 import kinto
-import plaster.loaders
 import pytest
 import transaction
 import webtest
@@ -35,7 +32,7 @@ pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
 
 pytest_plugins = [
     *("tests.support.groups", "tests.support.left_out", "tests.support.measured"),
-    "tests.support.parts",
+    *("tests.support.parts", "tests.support.starts"),
 ]
 
 Settings = dict[str, Any]
@@ -126,22 +123,6 @@ def interruptible() -> None:
     background: they are then deaf to Ctrl-C, and what they start would be too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def loaders_are_shared() -> Iterator[None]:
-    """Whoever reads an ini file looks for its loader in the metadata of all that is installed, and
-    each client of S3 reads what AWS has: that takes longer than most tests."""
-    find = functools.cache(plaster.loaders.find_loaders)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            plaster.loaders,
-            "find_loaders",
-            lambda scheme, protocols=None: find(scheme, protocols and tuple(protocols)),
-        )
-        create = functools.cache(botocore.loaders.create_loader)
-        patch.setattr(botocore.session, "create_loader", create)
-        yield
 
 
 @pytest.fixture(params=["memory", "postgresql"])
@@ -275,22 +256,30 @@ def kinto_database(postgresql: PostgreSQL) -> Iterator[KintoDatabase]:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[S3Server]:
-    """An S3 server that the tests share."""
+def moto_server() -> Iterator[S3Server]:
+    """The moto that the tests share, for what SeaweedFS does not have, or have in time."""
     with MotoServer() as server:
         yield server
 
 
+@pytest.fixture
+def moto(moto_server: S3Server) -> Iterator[S3Server]:
+    """moto, with empty buckets."""
+    yield moto_server
+    moto_server.empty()
+
+
 @pytest.fixture(scope="session")
 def seaweedfs_server() -> Iterator[S3Server]:
-    """Another one."""
+    """The SeaweedFS that the tests share."""
     with SeaweedServer() as server:
         yield server
 
 
 @pytest.fixture
 def seaweedfs(seaweedfs_server: S3Server) -> Iterator[S3Server]:
-    """It, with an empty bucket."""
+    """SeaweedFS, with empty buckets. The site of live tests leaves in it what it has stored."""
+    seaweedfs_server.empty()
     yield seaweedfs_server
     seaweedfs_server.empty()
 

@@ -53,9 +53,9 @@ def store(request: pytest.FixtureRequest, files: Path) -> Iterator[Store]:
     if request.param == "local":
         yield Store(files, None)
     else:
-        moto = request.getfixturevalue("moto")
-        yield Store(files, moto)
-        moto.empty()
+        seaweedfs = request.getfixturevalue("seaweedfs")
+        yield Store(files, seaweedfs)
+        seaweedfs.empty()
 
 
 @pytest.fixture

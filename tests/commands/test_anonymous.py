@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.support.inventory import Bucket
 from tests.support.servers.ports import free_port
 
 CONTENT = b"0123456789"
@@ -65,8 +64,6 @@ def web(web_server):
 
 @pytest.fixture
 def attachment(web, stored, request):
-    if isinstance(stored, Bucket):
-        request.getfixturevalue("moto").create_private_bucket()
     base_url = f"{web.url}/v1/files/"
     return {**stored.private_settings, "private": "true", "base_url": base_url}
 
@@ -206,7 +203,7 @@ def test_what_everybody_may_read_is_not_asked_for(check, web):
     assert web.paths == []
 
 
-@pytest.mark.parametrize("where", ["s3"])
+@pytest.mark.parametrize("where", ["moto"])
 def test_a_bucket_that_is_public(check, moto):
     def publish(record):
         (name,) = record.files()

@@ -137,7 +137,7 @@ def rows(execute, name):
     return [row for (row,) in execute(query, FILES, name)]
 
 
-@pytest.mark.parametrize("to", ["local", "moto"])
+@pytest.mark.parametrize("to", ["local", "seaweedfs"])
 def test_a_file_that_an_earlier_version_has_kept_stays_kept(old, target, copy, command, execute):
     modified = (old.folder / STRAY).stat().st_mtime
 
@@ -288,21 +288,15 @@ def test_what_is_missing_is_said(record, target, copy, command):
 # As what they are stored.
 
 
-@pytest.fixture
-def head(moto):
-    """``head(name)``: what S3 says of an object."""
-    return lambda name: moto.admin.head_object(Bucket=moto.bucket, Key=name)
-
-
 @to_s3
-def test_type_and_hash_are_those_of_the_row(record, copy, head):
+def test_type_and_hash_are_those_of_the_row(record, target, copy):
     record.attach(b"content", "a.txt", "text/x-test")
     [name] = record.files()
 
     copy()
 
-    assert head(name)["ContentType"] == "text/x-test"
-    assert head(name)["Metadata"]["sha256"] == hashlib.sha256(b"content").hexdigest()
+    assert target.stored.head(name)["ContentType"] == "text/x-test"
+    assert target.stored.head(name)["Metadata"]["sha256"] == hashlib.sha256(b"content").hexdigest()
 
 
 def forget(execute):
@@ -325,7 +319,7 @@ def forget(execute):
     ],
 )
 def test_else_the_type_is_that_of_the_record(
-    record, make_target, command, head, execute, settings, mimetype, stored_as
+    record, make_target, command, execute, settings, mimetype, stored_as
 ):
     record.attach(b"content", "a.txt")
     attachment = record.data["attachment"]
@@ -336,12 +330,12 @@ def test_else_the_type_is_that_of_the_record(
 
     assert command("copy", "--to-ini", str(target.ini)).status == 0
 
-    assert head(name)["ContentType"] == stored_as
-    assert head(name)["Metadata"]["sha256"] == attachment["hash"]
+    assert target.stored.head(name)["ContentType"] == stored_as
+    assert target.stored.head(name)["Metadata"]["sha256"] == attachment["hash"]
 
 
 @to_s3
-def test_a_row_without_a_type_leaves_it_to_its_records(record, copy, head, execute):
+def test_a_row_without_a_type_leaves_it_to_its_records(record, target, copy, execute):
     record.attach(b"content", "a.txt", "text/x-test")
     [name] = record.files()
     execute(
@@ -350,29 +344,28 @@ def test_a_row_without_a_type_leaves_it_to_its_records(record, copy, head, execu
 
     assert copy().status == 0
 
-    assert head(name)["ContentType"] == "text/x-test"
+    assert target.stored.head(name)["ContentType"] == "text/x-test"
 
 
-@pytest.mark.parametrize(("where", "to"), [("s3", "seaweedfs")])
+@pytest.mark.parametrize(("where", "to"), [("moto", "seaweedfs")])
 @pytest.mark.parametrize(
     ("content_type", "stored_as"), [("text/x-own", "text/x-own"), (None, "text/plain")]
 )
 def test_else_it_is_that_of_the_source_or_of_the_extension(
-    record, moto, seaweedfs, copy, execute, content_type, stored_as
+    record, target, copy, execute, content_type, stored_as
 ):
     record.attach(b"content")
     own = {} if content_type is None else {"ContentType": content_type}
-    moto.admin.put_object(Bucket=moto.bucket, Key="a.txt", Body=b"own", **own)
+    record.stored.put("a.txt", b"own", **own)
     record.other().create(attachment={"location": "https://files.example.org/a.txt"})
 
     assert copy().status == 0
 
-    found = seaweedfs.admin.head_object(Bucket=seaweedfs.bucket, Key="a.txt")
-    assert found["ContentType"] == stored_as
+    assert target.stored.head("a.txt")["ContentType"] == stored_as
 
 
-@to_s3
-def test_acl_and_cache_control_are_those_of_the_target(record, make_target, command, moto, head):
+@pytest.mark.parametrize("to", ["moto"])
+def test_acl_and_cache_control_are_those_of_the_target(record, make_target, command, moto):
     record.attach(b"content")
     [name] = record.files()
     settings = {
@@ -384,7 +377,7 @@ def test_acl_and_cache_control_are_those_of_the_target(record, make_target, comm
 
     assert command("copy", "--to-ini", str(target.ini)).status == 0
 
-    assert head(name)["CacheControl"] == "max-age=60"
+    assert target.stored.head(name)["CacheControl"] == "max-age=60"
     grants = moto.admin.get_object_acl(Bucket=moto.bucket, Key=name)["Grants"]
     assert [grant["Permission"] for grant in grants] == ["FULL_CONTROL"]
 
@@ -392,7 +385,7 @@ def test_acl_and_cache_control_are_those_of_the_target(record, make_target, comm
 # What counts as the same file.
 
 
-@pytest.mark.parametrize("to", ["local", "moto", "gcs"])
+@pytest.mark.parametrize("to", ["local", "seaweedfs", "gcs"])
 def test_a_name_that_is_taken_is_an_error(record, target, copy):
     record.attach(b"content")
     record.other().attach(b"other")
@@ -417,7 +410,7 @@ def test_a_name_that_is_taken_is_an_error(record, target, copy):
 
 
 @to_s3
-def test_a_stored_hash_is_believed(record, target, copy, moto, monkeypatch):
+def test_a_stored_hash_is_believed(record, copy, monkeypatch):
     record.attach(b"content")
     copy()
     read, names_read = S3Storage.read, []

@@ -25,7 +25,7 @@ from tests.support.records import Record
 from tests.support.servers import forked
 
 MIB = 1024 * 1024
-to_all = pytest.mark.parametrize("to", ["local", "moto", "gcs"])
+to_all = pytest.mark.parametrize("to", ["local", "seaweedfs", "gcs"])
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_what_is_deleted_when_it_has_its_name_is_given_back(
 @pytest.mark.parametrize("where", ["local", "s3"])
 @pytest.mark.parametrize("detach", [True, False])
 def test_a_file_that_vanishes_is_missing_if_a_record_references_it(
-    attached, where, target, copy, monkeypatch, detach, moto
+    attached, where, target, copy, monkeypatch, detach, seaweedfs
 ):
     name = name_of(attached)
     read = FileStorage.read
@@ -193,7 +193,7 @@ def test_a_file_that_vanishes_is_missing_if_a_record_references_it(
             elif where == "local":
                 (attached.folder / name).unlink()
             else:
-                moto.admin.delete_object(Bucket=moto.bucket, Key=name)
+                seaweedfs.admin.delete_object(Bucket=seaweedfs.bucket, Key=name)
         return read(self, wanted, *args)
 
     monkeypatch.setattr(FileStorage, "read", lose)

@@ -25,7 +25,7 @@ def refused(result, *words):
     return True
 
 
-@pytest.mark.parametrize("to", ["local", "moto"])
+@pytest.mark.parametrize("to", ["local", "seaweedfs"])
 def test_the_target_becomes_one_of_the_site(attached, target, copy, execute):
     [(site_id,)] = execute("SELECT value FROM metadata WHERE name = 'kinto_attachment_site'")
 

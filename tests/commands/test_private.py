@@ -7,7 +7,6 @@ import pytest
 from kinto_attachment.attachments.references import FILES
 from kinto_attachment.attachments.site import MARKER
 from tests.conftest import kinto_settings_with
-from tests.support.inventory import Bucket
 from tests.support.orphans import grow_old
 from tests.support.servers.kinto import ini
 
@@ -17,8 +16,6 @@ STRAY = "00000000-0000-4000-8000-000000000000.txt"
 
 @pytest.fixture
 def private(stored, request):
-    if isinstance(stored, Bucket):
-        request.getfixturevalue("moto").create_private_bucket()
     return {"attachment": {**stored.private_settings, "private": "true"}}
 
 

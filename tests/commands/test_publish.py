@@ -10,7 +10,6 @@ from kinto_attachment.commands import edits, relocation
 from kinto_attachment.database import scan
 from kinto_attachment.storage import StorageUnavailable
 from kinto_attachment.storage.files import Files
-from tests.support.inventory import Bucket
 from tests.support.orphans import grow_old
 from tests.support.servers.forked import run
 from tests.support.tus import begin
@@ -32,8 +31,6 @@ both = pytest.mark.parametrize("where", ["local", "s3"])
 @pytest.fixture
 def public(stored, request):
     """Settings of a server whose files are public, and that has a private store."""
-    if isinstance(stored, Bucket):
-        request.getfixturevalue("moto").create_private_bucket()
     return {"attachment": {**stored.private_settings}}
 
 
@@ -158,7 +155,7 @@ class TestBothDirections:
         assert is_withdrawn(record)
 
     @pytest.mark.parametrize("where", ["s3"])
-    def test_content_types_stay(self, make_record, command, public, private, moto, stored):
+    def test_content_types_stay(self, make_record, command, public, private, seaweedfs, stored):
         record = make_record(**public)
         record.attach(b"content", "plan.dat", "text/x-plan")
 
@@ -166,7 +163,7 @@ class TestBothDirections:
 
         assert record.data["attachment"]["mimetype"] == "text/x-plan"
         key = name_of(record).removeprefix("_private/")
-        head = moto.admin.head_object(Bucket=moto.private_bucket, Key=key)
+        head = seaweedfs.admin.head_object(Bucket=seaweedfs.private_bucket, Key=key)
         assert head["ContentType"] == "text/x-plan"
         assert head["CacheControl"] == "private, no-cache"
 

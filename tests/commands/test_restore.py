@@ -19,8 +19,6 @@ everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 @pytest.fixture
 def settings(stored, request):
     """Settings with a private store, and ``cache_control``."""
-    if isinstance(stored, Bucket):
-        request.getfixturevalue("moto").create_private_bucket()
     private = {**stored.private_settings, "resources.b.d.private": "true"}
     return {"attachment": {**private, "cache_control": "max-age=60"}}
 
@@ -75,7 +73,7 @@ def attributes(stored, request):
         key = name.removeprefix("_private/")
         is_private = key != name
         if isinstance(stored, Bucket):
-            server = request.getfixturevalue("moto")
+            server = request.getfixturevalue("seaweedfs")
             place = {"Bucket": server.private_bucket if is_private else server.bucket, "Key": key}
             head = server.admin.head_object(**place)
             grants = server.admin.get_object_acl(**place)["Grants"]

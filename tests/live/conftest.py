@@ -111,15 +111,6 @@ def local_site(the_local_site: Site) -> Site:
 
 
 @pytest.fixture
-def seaweedfs(seaweedfs_server: S3Server) -> Iterator[S3Server]:
-    """An empty bucket, for a Kinto of the test's own."""
-    # A site leaves in it what its last test has stored.
-    seaweedfs_server.empty()
-    yield seaweedfs_server
-    seaweedfs_server.empty()
-
-
-@pytest.fixture
 def s3_site(the_s3_site: Site, s3_proxy: S3Proxy) -> Site:
     """Nothing in it yet, and a proxy without faults."""
     s3_proxy.reset()

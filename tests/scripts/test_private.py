@@ -114,28 +114,28 @@ def test_who_writes_a_private_location_elsewhere_gets_no_credentials(
 
 
 @pytest.fixture(scope="module")
-def bucket(moto: S3Server) -> Iterator[Proxy]:
+def bucket(seaweedfs_server: S3Server) -> Iterator[Proxy]:
     """The way to S3, on which one sees what is asked."""
-    moto.create_private_bucket()
-    with Proxy(f"{moto.endpoint_url}/") as proxy:
+    seaweedfs_server.create_private_bucket()
+    with Proxy(f"{seaweedfs_server.endpoint_url}/") as proxy:
         yield proxy
-    moto.empty()
+    seaweedfs_server.empty()
 
 
 @pytest.fixture(scope="module")
-def redirecting(moto: S3Server, bucket: Proxy, settings) -> Iterator[LiveKinto]:
+def redirecting(seaweedfs_server: S3Server, bucket: Proxy, settings) -> Iterator[LiveKinto]:
     kept = {key: value for key, value in settings.items() if "base_path" not in key}
     on_s3 = {
         "serve_files": "false",
         "private": "true",
         "download.mode": "redirect",
-        "aws.bucket": moto.bucket,
-        "aws.private_bucket": moto.private_bucket,
+        "aws.bucket": seaweedfs_server.bucket,
+        "aws.private_bucket": seaweedfs_server.private_bucket,
         "aws.endpoint_url": f"http://127.0.0.1:{bucket.port}",
         "aws.use_path_style": "true",
-        "aws.access_key": moto.access_key,
-        "aws.secret_key": moto.secret_key,
-        "aws.region": moto.region,
+        "aws.access_key": seaweedfs_server.access_key,
+        "aws.secret_key": seaweedfs_server.secret_key,
+        "aws.region": seaweedfs_server.region,
     }
     named = {f"kinto.attachment.{name}": value for name, value in on_s3.items()}
     with LiveKinto({**kept, **named}) as kinto:

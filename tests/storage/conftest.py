@@ -72,13 +72,6 @@ class Backend:
         return b"".join(self.storage.read(name))
 
 
-@pytest.fixture
-def moto(moto: S3Server) -> Iterator[S3Server]:
-    """It, with an empty bucket."""
-    yield moto
-    moto.empty()
-
-
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[GcsServer]:
     """The server that the tests share."""

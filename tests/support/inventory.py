@@ -58,7 +58,6 @@ class Bucket:
 
     def __init__(self, server: S3Server) -> None:
         self._server = server
-        self.private_settings = {"aws.private_bucket": server.private_bucket}
         self.settings = {
             "base_path": None,
             "aws.bucket": server.bucket,
@@ -70,6 +69,11 @@ class Bucket:
             "aws.use_path_style": "true",
             "aws.num_retries": "0",
         }
+
+    @property
+    def private_settings(self) -> dict[str, str]:
+        self._server.create_private_bucket()
+        return {"aws.private_bucket": self._server.private_bucket}
 
     def names(self) -> list[str]:
         """The names of all that is stored, files on their way in too, without the marker of the
@@ -88,13 +92,22 @@ class Bucket:
         content: bytes = answer["Body"].read()
         return content
 
+    def head(self, name: str) -> dict[str, Any]:
+        """What S3 says of an object."""
+        answer: dict[str, Any] = self._server.admin.head_object(
+            Bucket=self._server.bucket, Key=name
+        )
+        return answer
+
     def _private(self) -> list[tuple[str, str]]:
-        has_private = self._server.private_bucket in self._server.buckets()
+        has_private = self._server.private_bucket in self._server.buckets
         return [(PRIVATE_PREFIX, self._server.private_bucket)] if has_private else []
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes, **options: Any) -> None:
         """Store an object that is none of the plugin's."""
-        self._server.admin.put_object(Bucket=self._server.bucket, Key=name, Body=content)
+        self._server.admin.put_object(
+            Bucket=self._server.bucket, Key=name, Body=content, **options
+        )
 
     def remove(self, name: str) -> None:
         """Delete an object behind the plugin's back."""

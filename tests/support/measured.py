@@ -1,19 +1,40 @@
 """Coverage, where tests run the plugin in their own process: it slows all that they run.
 
 A test with its objects in memory and in PostgreSQL runs the same code of the plugin twice: it is
-measured in memory. What there is for PostgreSQL alone, tests of PostgreSQL alone run.
+measured in memory. What there is for PostgreSQL alone, tests of PostgreSQL alone run. Nor is
+traced what the plugin, or a test, calls of libraries that do not call the plugin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import functools
+import sys
+from collections.abc import Callable, Generator
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy.orm
+import venusian
+from botocore.client import BaseClient
+from botocore.parsers import ResponseParser
+from pyramid.config import Configurator
 
 _HERE = Path(__file__).parents[1]
 # They look at the plugin from outside, or at something else.
 _OUTSIDE = {"clients", "deploy", "live", "model", "project", "scripts", "test_support"}
+# Most of what is run in a test.
+_OF_LIBRARIES = [
+    # Not the whole call: the plugin has hooks there, and a body that is read.
+    (BaseClient, "_convert_to_request_dict"),
+    (BaseClient, "_resolve_endpoint_ruleset"),
+    (ResponseParser, "parse"),
+    (Configurator, "commit"),
+    (HTTPConnection, "getresponse"),
+    (sqlalchemy.orm.Session, "execute"),
+    (venusian.Scanner, "scan"),
+]
 _in_memory = pytest.StashKey[set[str]]()
 
 
@@ -33,6 +54,29 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
         return (yield)
     finally:
         controller.resume()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_are_not_traced(pytestconfig: pytest.Config) -> Generator[None]:
+    """Hide from coverage what it would not report, and would follow line by line."""
+    with pytest.MonkeyPatch.context() as patch:
+        if pytestconfig.pluginmanager.hasplugin("_cov"):
+            for owner, name in _OF_LIBRARIES:
+                patch.setattr(owner, name, _untraced(getattr(owner, name)))
+        yield
+
+
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def untraced(*args: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*args, **options)
+        finally:
+            sys.settrace(tracer)
+
+    return untraced
 
 
 def _is_measured(item: pytest.Item) -> bool:

@@ -15,7 +15,6 @@ from webtest import TestApp, TestResponse
 from tests.conftest import KintoApp, Settings, kinto_settings_with
 from tests.support.forms import CONTENT_TYPE, field_part, file_part, form
 from tests.support.inventory import Bucket, Folder, GoogleBucket, Inventory, Stored
-from tests.support.servers.s3 import S3Server
 
 
 class Record:
@@ -133,7 +132,7 @@ class Record:
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest) -> str:
-    """Where files are stored: ``local``, ``s3`` or ``gcloud``. Tests that are marked
+    """Where files are stored: ``local``, ``s3``, ``moto`` or ``gcloud``. Tests that are marked
     ``both_storages`` have them on S3 where the objects are in PostgreSQL: not all four pairs, as
     the plugin never mixes the two. A test may also be parametrized."""
     both = request.node.get_closest_marker("both_storages")
@@ -154,9 +153,7 @@ def stored(where: str, files: Path, request: pytest.FixtureRequest) -> Iterator[
     elif where == "gcloud":
         yield GoogleBucket(request.getfixturevalue("gcs"))
     else:
-        server: S3Server = request.getfixturevalue("moto")
-        yield Bucket(server)
-        server.empty()
+        yield Bucket(request.getfixturevalue("seaweedfs" if where == "s3" else where))
 
 
 @pytest.fixture

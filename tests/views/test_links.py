@@ -15,7 +15,6 @@ from kinto.core.metrics import IMetricsService, NoOpMetricsService, NoOpTimer
 from kinto_attachment.attachments.references import FILES
 from kinto_attachment.database import location_index
 from kinto_attachment.database.rows import Rows
-from tests.support.inventory import Bucket
 from tests.support.records import Record
 
 CONTENT = b"0123456789"
@@ -26,8 +25,6 @@ def make_private(make_record, stored, request):
     """``make_private({"download.secret": "..."})``: a record with a private file."""
 
     def make(attachment=None, **settings):
-        if isinstance(stored, Bucket):
-            request.getfixturevalue("moto").create_private_bucket()
         private = {**stored.private_settings, "private": "true"}
         record = make_record(attachment={**private, **(attachment or {})}, **settings)
         record.attach(CONTENT, "secret plan.txt")

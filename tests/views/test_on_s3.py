@@ -19,7 +19,7 @@ MORE_STORES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["moto", "seaweedfs_server", *MORE_STORES])
+@pytest.fixture(scope="module", params=["seaweedfs_server", *MORE_STORES])
 def s3(request):
     if isinstance(request.param, str):
         yield request.getfixturevalue(request.param)
@@ -157,8 +157,6 @@ def test_a_bucket_that_refuses_the_acl(make_record, caplog):
         assert "leave aws.acl empty" in caplog.text
 
 
-# Moto accepts any key.
-@pytest.mark.parametrize("s3", ["seaweedfs_server"], indirect=True)
 def test_a_key_that_is_wrong(make_record):
     record = make_record(attachment={"aws.secret_key": "wrong"})
 

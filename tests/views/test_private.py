@@ -19,8 +19,6 @@ READ = {"read": ["system.Authenticated"]}
 
 @pytest.fixture
 def private_settings(stored, request):
-    if isinstance(stored, Bucket):
-        request.getfixturevalue("moto").create_private_bucket()
     return {**stored.private_settings, "private": "true"}
 
 
@@ -113,7 +111,7 @@ class TestWhereItIsStored:
         record.detach()
         assert stored.names() == []
 
-    @pytest.mark.parametrize(("where", "backend"), [("s3", "memory")])
+    @pytest.mark.parametrize(("where", "backend"), [("moto", "memory")])
     def test_no_object_has_an_acl(self, record, moto):
         [key] = moto.keys(moto.private_bucket)
 

@@ -29,8 +29,6 @@ EVERYONE = {"read": ["system.Everyone"]}
 
 @pytest.fixture
 def private_settings(stored, request):
-    if isinstance(stored, Bucket):
-        request.getfixturevalue("moto").create_private_bucket()
     return {**stored.private_settings, "private": "true"}
 
 

@@ -71,10 +71,10 @@ def test_where_everything_is_allowed_the_client_is_believed(record, upload):
 
 
 @pytest.mark.parametrize("where", ["s3"])
-def test_what_the_storage_serves_is_of_the_same_type(make_record, upload, moto):
+def test_what_the_storage_serves_is_of_the_same_type(make_record, upload):
     record = make_record(attachment={"extensions": "images"})
 
     upload(record, "cat.jpg", "text/html")
 
     (name,) = record.files()
-    assert moto.admin.head_object(Bucket=moto.bucket, Key=name)["ContentType"] == "image/jpeg"
+    assert record.stored.head(name)["ContentType"] == "image/jpeg"

@@ -14,7 +14,7 @@ TIB = 2**40
 
 
 @pytest.mark.both_storages
-def test_a_resumable_upload_of_6_tib_is_refused_when_it_is_created(make_record, where, moto):
+def test_a_resumable_upload_of_6_tib_is_refused_when_it_is_created(make_record, where, seaweedfs):
     record = make_record()
 
     if where == "local":
@@ -24,7 +24,7 @@ def test_a_resumable_upload_of_6_tib_is_refused_when_it_is_created(make_record, 
 
     assert answer.json["errno"] == 113
     assert "larger than 671088640000 bytes" in answer.json["message"]
-    assert moto.uploads() == []
+    assert seaweedfs.uploads() == []
     assert record.files() == []
     headers = record.app.options(record.endpoint, headers=TUS).headers
     assert headers["Tus-Max-Size"] == "671088640000"

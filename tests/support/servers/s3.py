@@ -47,6 +47,7 @@ class S3Server:
     """Variables for the server's process."""
 
     def __init__(self) -> None:
+        self.buckets = [self.bucket]
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="test-s3-"))
         self.process: subprocess.Popen[bytes] | None = None
@@ -96,14 +97,11 @@ class S3Server:
             ),
         )
 
-    def buckets(self) -> list[str]:
-        """The names of the buckets."""
-        return [each["Name"] for each in self.admin.list_buckets()["Buckets"]]
-
     def create_private_bucket(self) -> None:
         """Create a second bucket, unless it exists."""
-        if self.private_bucket not in self.buckets():
+        if self.private_bucket not in self.buckets:
             self.admin.create_bucket(Bucket=self.private_bucket)
+            self.buckets.append(self.private_bucket)
 
     def keys(self, bucket: str | None = None) -> list[str]:
         """The keys of all objects in the bucket, without the marker of the site."""
@@ -122,7 +120,7 @@ class S3Server:
 
     def empty(self) -> None:
         """Remove every object and every unfinished multipart upload from the buckets."""
-        for bucket in self.buckets():
+        for bucket in self.buckets:
             for key in [*self.keys(bucket), MARKER]:
                 self.admin.delete_object(Bucket=bucket, Key=key)
             for key, upload_id in self.uploads(bucket):

@@ -1,0 +1,58 @@
+"""Kinto starts some hundred times in a run: what takes long there is done once, or when somebody
+looks at it."""
+
+from __future__ import annotations
+
+import functools
+from collections import UserDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import botocore.loaders
+import botocore.session
+import plaster.loaders
+import pytest
+from kinto.core.resource.schema import ResourceResponses
+from typing_extensions import Self
+
+
+class _Responses(UserDict[str, Any]):
+    """The schemas of an endpoint's responses, which OpenAPI alone looks at."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+
+    @functools.cached_property
+    def data(self) -> dict[str, Any]:  # type: ignore[override]
+        return self._make()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return type(self)(self._make)
+
+    def __bool__(self) -> bool:
+        return True
+
+    # What tells the views of an endpoint apart.
+    __repr__ = object.__repr__
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_starts() -> Iterator[None]:
+    """Whoever reads an ini file looks for its loader in the metadata of all that is installed,
+    each client of S3 reads what AWS has, and Kinto describes and copies each response."""
+    find = functools.cache(plaster.loaders.find_loaders)
+    bind = ResourceResponses.get_and_bind
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            plaster.loaders,
+            "find_loaders",
+            lambda scheme, protocols=None: find(scheme, protocols and tuple(protocols)),
+        )
+        create = functools.cache(botocore.loaders.create_loader)
+        patch.setattr(botocore.session, "create_loader", create)
+        patch.setattr(
+            ResourceResponses,
+            "get_and_bind",
+            lambda *args, **options: _Responses(functools.partial(bind, *args, **options)),
+        )
+        yield
