@@ -25,6 +25,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Without bytecode, each of the many processes compiles the plugin and its tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Chromium is installed beside the tools and their run.
+MAKEFLAGS += --jobs=2
+
 .DEFAULT_GOAL = help
 .PHONY: help serve check tests tests-stores lint format docs moto bench model chaos drill browser clean
 
@@ -105,7 +108,8 @@ $(INSTALLED): setup.py pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# The pip that comes with Python may not support "--group". Most modules are never imported.
+# The pip that comes with Python may not support "--group". Bytecode is written when a module is
+# imported: most never are.
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "Installing the development tools in $(VENV), once."
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"

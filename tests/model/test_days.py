@@ -33,7 +33,7 @@ BASIC = settings(
     print_blob=False,
 )
 SHORT = settings(BASIC, derandomize=True, stateful_step_count=40)
-EXAMPLES = {"memory": 25, "postgresql": 12}
+EXAMPLES = {"memory": 20, "postgresql": 8}
 LONG = settings(BASIC, max_examples=10, stateful_step_count=60)
 
 

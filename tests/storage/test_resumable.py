@@ -89,10 +89,10 @@ def test_what_many_requests_sent_is_what_is_read(
 @pytest.mark.parametrize("announced", [None, 10, 100 * MIB])
 @pytest.mark.parametrize("size", [0, 10, MIN_PART_SIZE, LARGE])
 def test_the_size_that_is_announced_is_only_a_hint(
-    backend: Backend, size: int, announced: int | None
+    backend: Backend, size: int, announced: int | None, randomize: bool
 ) -> None:
     content = random_bytes(size)
-    upload = Upload(backend, size=announced)
+    upload = Upload(backend, size=announced, randomize=randomize)
     upload.send(content)
     name = upload.finish()
     assert backend.content(name) == content

@@ -144,6 +144,7 @@ def down(*args):
     raise StorageUnavailable("it is down")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "send",
     [

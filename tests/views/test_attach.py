@@ -291,6 +291,7 @@ def test_the_media_type_is_configured_declared_or_guessed(
     assert record.attach(b"x", filename, content_type).json["mimetype"] == expected
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [

@@ -187,6 +187,7 @@ class TestByName:
             assert (getattr(line, "uid", None) is None) == (user is None)
         assert lines[0] == lines[1]
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(
         ("mode", "asks"), [(None, True), ("navigate", True), ("no-cors", False), ("cors", False)]
     )
