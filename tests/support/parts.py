@@ -36,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What the first part leaves out for its folder is not even imported."""
+    is_left_out = config.getoption("part") == "check" and collection_path.name in FOLDERS
+    return True if is_left_out and collection_path.is_dir() else None
+
+
 def needs_servers(item: pytest.Item) -> bool:
     """Whether the test belongs to the rest."""
     if item.get_closest_marker("apart") is not None:
