@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import FileIO
 from itertools import islice
 
 from kinto_attachment.storage.cleanup import best_effort
@@ -171,6 +172,12 @@ class FileStorage(PyramidStorage):
     @abc.abstractmethod
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
         """Open the file, yield ``b""``, then its chunks; release it when closed."""
+
+    def open_on_disk(self, name: str) -> FileIO | None:
+        """Open the file for a caller who sends it without reading it, and closes it. ``None`` if
+        it is not on this machine. Raises ``FileNotFoundError``, ``StorageUnavailable``.
+        """
+        return None
 
     @abc.abstractmethod
     def stat(self, name: str) -> StoredFile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
+from io import FileIO
 
 from kinto_attachment.storage import open_storage
 from kinto_attachment.storage.base import (
@@ -118,6 +119,10 @@ class Files(FileStorage):
         with closing(store.read(inner, start, stop)) as chunks:
             yield b""
             yield from chunks
+
+    def open_on_disk(self, name: str) -> FileIO | None:
+        store, inner = self._find(name)
+        return store.open_on_disk(inner)
 
     def stat(self, name: str) -> StoredFile:
         store, inner = self._find(name)

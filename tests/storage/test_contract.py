@@ -374,6 +374,21 @@ def test_a_missing_file_is_reported_when_read_is_called(storage: FileStorage) ->
             storage.read("folder/missing.txt", start, stop)
 
 
+def test_a_file_of_this_machine_can_be_opened(backend: Backend) -> None:
+    name = backend.store(b"0123456789")
+
+    file = backend.storage.open_on_disk(name)
+
+    if not isinstance(backend.storage, LocalStorage):
+        assert file is None
+        return
+    assert file is not None
+    with file:
+        assert file.read() == b"0123456789"
+    with pytest.raises(FileNotFoundError):
+        backend.storage.open_on_disk("folder/missing.txt")
+
+
 def test_stat_of_a_missing_file(storage: FileStorage) -> None:
     with pytest.raises(FileNotFoundError, match="missing.txt"):
         storage.stat("missing.txt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from email.utils import parsedate_to_datetime
+from wsgiref.util import FileWrapper
 
 import pytest
 import transaction
@@ -606,6 +607,51 @@ def test_a_reader_who_leaves_closes_the_file(attached, monkeypatch):
 
     (file,) = opened
     assert file.gi_frame is None
+
+
+@pytest.fixture
+def handed_over(attached):
+    """The files that Kinto has handed over to its server, to send them."""
+    files = []
+
+    def wrap(file, block_size):
+        files.append(file)
+        return FileWrapper(file, block_size)
+
+    attached.app.extra_environ["wsgi.file_wrapper"] = wrap
+    return files
+
+
+@pytest.mark.parametrize("bucket", ["b", "default"])
+def test_the_server_sends_a_whole_file_of_the_disk_by_itself(attached, handed_over):
+    answer = read(attached)
+
+    assert answer.body == CONTENT
+    assert answer.headers["Content-Length"] == "10"
+    (file,) = handed_over
+    assert file.closed
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status", "content"),
+    [
+        ("GET", {"Range": "bytes=2-4"}, 206, b"234"),
+        ("GET", {"Range": "bytes=2-"}, 206, b"23456789"),
+        ("GET", {"If_None_Match": f'"{DIGEST}"'}, 304, b""),
+        ("HEAD", {}, 200, b""),
+    ],
+)
+def test_kinto_sends_what_is_not_the_whole_file(
+    attached, handed_over, method, headers, status, content
+):
+    assert read(attached, status, method, **headers).body == content
+    assert handed_over == []
+
+
+@pytest.mark.parametrize("where", ["s3"])
+def test_kinto_sends_what_is_not_on_the_disk(attached, handed_over):
+    assert read(attached).body == CONTENT
+    assert handed_over == []
 
 
 def test_what_kinto_measures_and_logs_of_the_body_is_nothing(attached):

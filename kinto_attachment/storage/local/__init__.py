@@ -79,10 +79,7 @@ class LocalStorage(FileStorage, LocalFileStorage):
         local_resumable.cancel(self._root, state)
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
-        path = self._existing_path(name)
-        with disk_errors(f"read {path}", name), _open(path) as file:
-            if not S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise names.no_such_file(name)
+        with self.open_on_disk(name) as file, disk_errors(f"read {file.name}", name):
             yield b""
             position = file.seek(start)
             while stop is None or position < stop:
@@ -92,6 +89,15 @@ class LocalStorage(FileStorage, LocalFileStorage):
                     break
                 position += len(chunk)
                 yield chunk
+
+    def open_on_disk(self, name: str) -> FileIO:
+        path = self._existing_path(name)
+        with disk_errors(f"read {path}", name):
+            file = _open(path)
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise names.no_such_file(name)
+        return file
 
     def stat(self, name: str) -> StoredFile:
         path = self._existing_path(name)
