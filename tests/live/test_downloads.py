@@ -223,7 +223,8 @@ def test_memory_does_not_grow_with_a_file_on_the_local_disk(
 
 @in_memory
 def test_slow_readers_of_a_file_on_the_local_disk_leave_waitress_its_threads(live_kinto, files):
-    client = Client(live_kinto("waitress").url)
+    url = live_kinto("waitress").url
+    client = Client(url)
     client.create_collections("c")
     client.attach(URI, CONTENT).raise_for_status()
     (stored,) = (path for path in files.iterdir() if path.is_file())
@@ -231,7 +232,7 @@ def test_slow_readers_of_a_file_on_the_local_disk_leave_waitress_its_threads(liv
 
     with ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(Reader(client.url))
+            stack.enter_context(Reader(url))
         assert client.request("GET", URI, timeout=SOON).status_code == 200
 
 

