@@ -79,7 +79,7 @@ class LocalStorage(FileStorage, LocalFileStorage):
         local_resumable.cancel(self._root, state)
 
     def _chunks(self, name: str, start: int, stop: int | None) -> Generator[bytes, None, None]:
-        with self.open_on_disk(name) as file, disk_errors(f"read {file.name}", name):
+        with self._opened(name) as file, disk_errors(f"read {file.name}", name):
             yield b""
             position = file.seek(start)
             while stop is None or position < stop:
@@ -91,6 +91,9 @@ class LocalStorage(FileStorage, LocalFileStorage):
                 yield chunk
 
     def open_on_disk(self, name: str) -> FileIO:
+        return self._opened(name)
+
+    def _opened(self, name: str) -> FileIO:
         path = self._existing_path(name)
         with disk_errors(f"read {path}", name):
             file = _open(path)
