@@ -41,11 +41,10 @@ serve: $(INSTALLED)  ## Run Kinto with the plugin (HOST=127.0.0.1 PORT=8888); Ct
 check: $(INSTALLED_DEV) lint  ## Run the linters, and the tests without servers and browsers
 	$(PYTEST) --part=check
 
-# The fast part first: what it finds is known soon, and ends the run.
+# The fast part first: if it finds something, the rest does not run.
 ifeq ($(ARGS),)
 tests: $(INSTALLED_DEV) lint browser
-	$(PYTEST) --part=check --cov --cov-fail-under=0 --cov-report=
-	$(PYTEST) --part=rest --cov --cov-append
+	$(PYTEST) --part=both --cov
 else
 tests: $(INSTALLED_DEV)
 	$(PYTEST) $(ARGS)

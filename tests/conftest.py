@@ -10,7 +10,7 @@ import gc
 import itertools
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from tests.support.servers.s3 import MotoServer, S3Server, SeaweedServer
 pytest.register_assert_rewrite("tests.support.inventory", "tests.support.live")
 
 pytest_plugins = [
-    *("tests.support.groups", "tests.support.left_out", "tests.support.measured"),
-    *("tests.support.parts", "tests.support.starts"),
+    # Before "groups", which imports it.
+    *("tests.support.parts", "tests.support.groups"),
+    *("tests.support.left_out", "tests.support.measured", "tests.support.starts"),
 ]
 
 Settings = dict[str, Any]
@@ -54,6 +55,17 @@ DELETE FROM metadata WHERE name = 'kinto_attachment_taken_over';
 def pytest_configure() -> None:
     """Of the servers that tests start none outlives this process."""
     mark_all_that_starts()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Half of the time would go to looking for garbage among what is made here to stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class KintoApp(webtest.TestApp):

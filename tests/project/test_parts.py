@@ -38,6 +38,24 @@ def test_of_a_form(backend, text): ...
 def test_of_what_it_starts(): ...
 """
 
+FAILING = """
+import pytest
+
+def test_that_fails(): assert False
+@pytest.mark.apart
+@pytest.mark.parametrize("number", range(3))
+def test_of_a_server(number): ...
+"""
+
+FAILING_LATER = """
+import pytest
+
+def test_that_passes(): ...
+@pytest.mark.apart
+@pytest.mark.parametrize("number", range(3))
+def test_of_a_server(number): assert number == 2
+"""
+
 # A test that the fixtures do not tell apart.
 HIDDEN = """
 import pytest
@@ -95,6 +113,41 @@ def test_the_rest_is_all_else(folder):
     assert sorted(both) == sorted(names(folder))
 
 
+def test_both_are_one_after_the_other(folder):
+    both = names(folder, "--part=check") + names(folder, "--part=rest")
+
+    assert names(folder, "--part=both") == both
+
+
+def test_what_the_first_part_finds_ends_the_run_before_the_rest(tmp_path):
+    (tmp_path / "test_them.py").write_text(FAILING)
+
+    status, lines = run(tmp_path, "--part=both")
+
+    assert status == 1
+    assert "The first part has failed." in lines[-1]
+    assert lines[-2].startswith("1 failed in ")
+
+
+def test_what_a_worker_finds_in_the_first_part_ends_the_run_of_all(tmp_path):
+    (tmp_path / "test_them.py").write_text(FAILING)
+
+    status, lines = run(tmp_path, "--part=both", "-p", "xdist", "-n", "2")
+
+    assert status == 1
+    assert "The first part has failed." in lines[-1]
+    assert any(" test_that_fails " in line for line in lines)
+
+
+def test_what_the_rest_finds_does_not_end_it(tmp_path):
+    (tmp_path / "test_them.py").write_text(FAILING_LATER)
+
+    status, lines = run(tmp_path, "--part=both")
+
+    assert status == 1
+    assert lines[-1].startswith("2 failed, 2 passed in ")
+
+
 def test_a_sampled_test_has_one_case_in_postgresql(folder):
     cases = ["test_of_a_form[postgresql-a]", "test_of_a_form[postgresql-b]"]
 
@@ -103,10 +156,11 @@ def test_a_sampled_test_has_one_case_in_postgresql(folder):
     assert set(cases) & set(names(folder, "-k", "postgresql-b")) == {cases[1]}
 
 
-def test_a_server_in_the_first_part_is_a_failure(tmp_path):
+@pytest.mark.parametrize("part", ["check", "both"])
+def test_a_server_in_the_first_part_is_a_failure(tmp_path, part):
     (tmp_path / "test_hidden.py").write_text(HIDDEN)
 
-    status, lines = run(tmp_path, "--part=check")
+    status, lines = run(tmp_path, f"--part={part}")
 
     assert status == 1
     assert "test_of_what_it_asks_for uses moto: mark it as apart" in "\n".join(lines)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.parts import needs_servers
+
 FIRST = [
     *("deploy-disk", "live", "browser", "browser-demo", "deploy-s3"),
     *("tests/storage/test_contract.py", "tests/storage/test_resumable.py", "scripts"),
@@ -50,8 +52,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         path = item.path.relative_to(config.rootpath)
         fixtures = {*getattr(item, "fixturenames", ())}
         group = group_of(path, fixtures, callspec.params if callspec else {})
-        item.add_marker(pytest.mark.xdist_group(group))
         place = FIRST.index(group) if group in FIRST else len(FIRST) + len(places)
+        # What is left of the first part must not wait for the rest of its file.
+        if config.getoption("part") == "both" and not needs_servers(item):
+            group = f"check {group}"
+        item.add_marker(pytest.mark.xdist_group(group))
         places.setdefault(group, place)
     items.sort(key=lambda item: places[next(item.iter_markers("xdist_group")).args[0]])
 

@@ -1,5 +1,8 @@
 """The two parts of the suite: ``--part=check`` runs at every commit, ``--part=rest`` is all else.
 
+``--part=both`` runs one after the other, and ends between them if the first has found something:
+that is known soon, and what both need is started once.
+
 A test belongs to the rest if it uses a server or a browser: it is in one of ``FOLDERS``, a fixture
 of ``SERVERS`` is among those that it uses, itself or through others, or a parameter is one of
 ``STORES``. What none of them tells, the marker ``apart`` says.
@@ -27,13 +30,37 @@ SERVERS = {
 STORES = {"gcloud", "gcs", "ministack", "moto", "postgresql", "rclone", "s3", "seaweedfs"}
 """Parameters for which a fixture asks for one of them while the test runs."""
 
+FIRST = "first_part"
+"""The marker of a test of the first part, which also its report has."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
-        choices=("check", "rest"),
-        help="run the tests without servers and browsers (check), or the others (rest)",
+        choices=("check", "rest", "both"),
+        help="run the tests without servers and browsers (check), the others (rest), or, if those "
+        "pass, the others after them (both)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{FIRST}: set by itself; see tests/support/parts.py")
+    # Where the reports of all workers come together.
+    if config.getoption("part") == "both" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Both())
+
+
+class _Both:
+    """Ends the run when the first part has found something, and the rest begins."""
+
+    def __init__(self) -> None:
+        self._found = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if FIRST in report.keywords:
+            self._found |= report.failed
+        elif self._found:
+            pytest.exit("The first part has failed.", returncode=pytest.ExitCode.TESTS_FAILED)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -59,12 +86,17 @@ def needs_servers(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("part")
     others = _repeated(items)
-    if part is not None:
-        others |= {item for item in items if needs_servers(item) != (part == "rest")}
+    first = [item for item in items if not needs_servers(item)]
+    if part in ("check", "rest"):
+        others |= {*items}.difference(first) if part == "check" else {*first}
+    for item in first:
+        item.add_marker(FIRST)
     items[:], removed = (
         [item for item in items if item not in others],
         [item for item in items if item in others],
     )
+    if part == "both":
+        items.sort(key=lambda item: item.get_closest_marker(FIRST) is None)
     if removed:
         config.hook.pytest_deselected(items=removed)
 
@@ -87,5 +119,8 @@ def _repeated(items: list[pytest.Item]) -> set[pytest.Item]:
 
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
     """A test of the first part that asks for a server while it runs would make it slow."""
-    if fixturedef.argname in SERVERS and request.config.getoption("part") == "check":
-        pytest.fail(f"{request.node.nodeid} uses {fixturedef.argname}: mark it as apart")
+    if fixturedef.argname in SERVERS and request.config.getoption("part") in ("check", "both"):
+        # What asks for a fixture of the session is not in the request's public part.
+        item = request._pyfuncitem
+        if item.get_closest_marker(FIRST) is not None:
+            pytest.fail(f"{item.nodeid} uses {fixturedef.argname}: mark it as apart")

@@ -48,6 +48,7 @@ class S3Server:
 
     def __init__(self) -> None:
         self.buckets = [self.bucket]
+        """Those that exist, and that ``empty()`` empties."""
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="test-s3-"))
         self.process: subprocess.Popen[bytes] | None = None
