@@ -295,8 +295,7 @@ def seaweedfs_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def seaweedfs(seaweedfs_server: S3Server) -> Iterator[S3Server]:
-    """SeaweedFS, with empty buckets. The site of live tests leaves in it what it has stored."""
-    seaweedfs_server.empty()
+    """SeaweedFS, with empty buckets."""
     yield seaweedfs_server
     seaweedfs_server.empty()
 

@@ -69,6 +69,7 @@ def _at_old(attachment):
     return f"https://old.org/f/{attachment['location']}"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize(
     "change",

@@ -7,7 +7,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import requests
@@ -32,10 +32,11 @@ class Load:
         self.answers: list[tuple[str, int | str, float]] = []
         self._site = site
         self._over = threading.Event()
+        self._pauses = [threading.Lock() for _ in range(8)]
         actions = (self._read, self._write, self._attach, self._resume)
         self._threads = [
-            threading.Thread(target=self._repeat, args=(f"client-{number}", action))
-            for number, action in enumerate(2 * actions)
+            threading.Thread(target=self._repeat, args=(f"client-{number}", action, pause))
+            for number, (action, pause) in enumerate(zip(2 * actions, self._pauses, strict=True))
         ]
 
     def __enter__(self) -> Load:
@@ -52,7 +53,20 @@ class Load:
     def failed(self) -> list[tuple[str, int | str, float]]:
         return [each for each in self.answers if each[1] not in (200, 201, 204)]
 
-    def _repeat(self, name: str, action: Callable[[requests.Session, str, int], None]) -> None:
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No client has a request under way: what comes now goes to the nodes in turn."""
+        with ExitStack() as stack:
+            for pause in self._pauses:
+                stack.enter_context(pause)
+            yield
+
+    def _repeat(
+        self,
+        name: str,
+        action: Callable[[requests.Session, str, int], None],
+        pause: threading.Lock,
+    ) -> None:
         with requests.Session() as session:
             session.auth = self._site.auth
             # They share no limit_conn.
@@ -60,7 +74,8 @@ class Load:
             for number in itertools.count():
                 if self._over.wait(PAUSE_SECONDS):
                     return
-                action(session, name, number)
+                with pause:
+                    action(session, name, number)
 
     def _ask(self, session: requests.Session, method: str, path: str, **options: object) -> object:
         started = time.monotonic()
@@ -107,10 +122,13 @@ class Load:
 
 
 @contextmanager
-def long_uploads(site, count: int) -> Iterator[list[int]]:
-    """Uploads in flight on all nodes, which go on for a while. Yields their statuses to be."""
+def long_uploads(site, load: Load) -> Iterator[list[int]]:
+    """An upload in flight on each node, which goes on for a while. Yields their statuses to be."""
     statuses: list[int] = []
-    connections = [site.start_upload(8 * MIB, f"long-{number}") for number in range(count)]
+    with load.paused():
+        connections = [site.start_upload(8 * MIB, f"long-{number}") for number in range(2)]
+        # Until nginx has passed them on.
+        time.sleep(0.2)
 
     def finish(connection, number: int) -> None:
         # Not in one millisecond: two writes of a collection would be a conflict.
@@ -142,7 +160,7 @@ def test_no_request_is_lost_while_the_nodes_are_restarted_in_turn(site):
     with Load(site) as load:
         time.sleep(1)
         for port in installation.nodes:
-            with long_uploads(site, 2) as statuses:
+            with long_uploads(site, load) as statuses:
                 time.sleep(1)
                 stopped = time.monotonic()
                 installation.node(port).stop()

@@ -71,6 +71,14 @@ def s3_proxy(seaweedfs_server: S3Server) -> Iterator[S3Proxy]:
     """What stands between Kinto and SeaweedFS."""
     with S3Proxy(seaweedfs_server) as proxy:
         yield proxy
+    seaweedfs_server.empty()
+
+
+@pytest.fixture
+def seaweedfs(seaweedfs: S3Server) -> S3Server:
+    """Without what the last test of the site has stored there."""
+    seaweedfs.empty()
+    return seaweedfs
 
 
 @pytest.fixture(scope="package")

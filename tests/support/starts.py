@@ -13,6 +13,7 @@ import botocore.session
 import plaster.loaders
 import pytest
 from kinto.core.resource.schema import ResourceResponses
+from pyramid.util import TopologicalSorter
 from typing_extensions import Self
 
 
@@ -39,7 +40,8 @@ class _Responses(UserDict[str, Any]):
 @pytest.fixture(scope="session", autouse=True)
 def quick_starts() -> Iterator[None]:
     """Whoever reads an ini file looks for its loader in the metadata of all that is installed,
-    each client of S3 reads what AWS has, and Kinto describes and copies each response."""
+    each client of S3 reads what AWS has, Kinto describes and copies each response, and Pyramid
+    sorts the same predicates and derivers for each of its views."""
     find = functools.cache(plaster.loaders.find_loaders)
     bind = ResourceResponses.get_and_bind
     with pytest.MonkeyPatch.context() as patch:
@@ -55,4 +57,19 @@ def quick_starts() -> Iterator[None]:
             "get_and_bind",
             lambda *args, **options: _Responses(functools.partial(bind, *args, **options)),
         )
+        patch.setattr(TopologicalSorter, "sorted", _sorted_once(TopologicalSorter.sorted))
         yield
+
+
+def _sorted_once(sort: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    made: dict[Any, list[Any]] = {}
+
+    @functools.wraps(sort)
+    def sorted_once(sorter: Any) -> list[Any]:
+        values = tuple(sorter.name2val.items())
+        key = (values, tuple(sorter.order), tuple(sorter.names), sorter.first, sorter.last)
+        if key not in made:
+            made[key] = sort(sorter)
+        return [*made[key]]
+
+    return sorted_once

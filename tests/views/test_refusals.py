@@ -397,6 +397,7 @@ def test_a_schema_may_ask_for_the_attachment(make_record):
 
 
 @pytest.mark.parametrize("endpoint", ["attach", "detach"])
+@pytest.mark.sampled
 @pytest.mark.parametrize("user", ["alice", "bob", None])
 @pytest.mark.parametrize(
     ("bucket_id", "collection_id"),

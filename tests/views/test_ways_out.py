@@ -92,6 +92,7 @@ def test_its_file_goes_and_no_other(record, bucket, way):
     check(record, way.lose)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("bucket", "where"), [("b", "s3"), ("default", "local")])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_it_is_the_same_in_a_batch_among_other_writes(record, bucket, way):

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,9 +106,7 @@ class S3Server:
 
     def keys(self, bucket: str | None = None) -> list[str]:
         """The keys of all objects in the bucket, without the marker of the site."""
-        bucket = bucket or self.bucket
-        pages = self.admin.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        keys = [entry["Key"] for page in self._pages(bucket or self.bucket) for entry in page]
         return [key for key in keys if key != MARKER]
 
     def uploads(self, bucket: str | None = None) -> list[tuple[str, str]]:
@@ -122,8 +120,9 @@ class S3Server:
     def empty(self) -> None:
         """Remove every object and every unfinished multipart upload from the buckets."""
         for bucket in self.buckets:
-            for key in [*self.keys(bucket), MARKER]:
-                self.admin.delete_object(Bucket=bucket, Key=key)
+            for page in self._pages(bucket):
+                if keys := [{"Key": entry["Key"]} for entry in page]:
+                    self.admin.delete_objects(Bucket=bucket, Delete={"Objects": keys})
             for key, upload_id in self.uploads(bucket):
                 self.admin.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
 
@@ -138,6 +137,11 @@ class S3Server:
         self.kill()
         self.admin.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _pages(self, bucket: str) -> Iterator[list[Any]]:
+        """What the bucket lists, at most 1,000 objects at a time."""
+        for page in self.admin.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            yield page.get("Contents", [])
 
     def __enter__(self: _Server) -> _Server:
         return self
