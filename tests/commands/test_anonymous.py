@@ -63,7 +63,7 @@ def web(web_server):
 
 
 @pytest.fixture
-def attachment(web, stored, request):
+def attachment(web, stored):
     base_url = f"{web.url}/v1/files/"
     return {**stored.private_settings, "private": "true", "base_url": base_url}
 

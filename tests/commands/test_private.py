@@ -15,7 +15,7 @@ STRAY = "00000000-0000-4000-8000-000000000000.txt"
 
 
 @pytest.fixture
-def private(stored, request):
+def private(stored):
     return {"attachment": {**stored.private_settings, "private": "true"}}
 
 

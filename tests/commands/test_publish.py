@@ -29,7 +29,7 @@ both = pytest.mark.parametrize("where", ["local", "s3"])
 
 
 @pytest.fixture
-def public(stored, request):
+def public(stored):
     """Settings of a server whose files are public, and that has a private store."""
     return {"attachment": {**stored.private_settings}}
 

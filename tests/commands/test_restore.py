@@ -17,7 +17,7 @@ everywhere = pytest.mark.parametrize("where", ["local", "s3", "gcloud"])
 
 
 @pytest.fixture
-def settings(stored, request):
+def settings(stored):
     """Settings with a private store, and ``cache_control``."""
     private = {**stored.private_settings, "resources.b.d.private": "true"}
     return {"attachment": {**private, "cache_control": "max-age=60"}}

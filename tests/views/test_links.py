@@ -21,7 +21,7 @@ CONTENT = b"0123456789"
 
 
 @pytest.fixture
-def make_private(make_record, stored, request):
+def make_private(make_record, stored):
     """``make_private({"download.secret": "..."})``: a record with a private file."""
 
     def make(attachment=None, **settings):

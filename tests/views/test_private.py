@@ -18,7 +18,7 @@ READ = {"read": ["system.Authenticated"]}
 
 
 @pytest.fixture
-def private_settings(stored, request):
+def private_settings(stored):
     return {**stored.private_settings, "private": "true"}
 
 

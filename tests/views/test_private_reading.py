@@ -28,7 +28,7 @@ EVERYONE = {"read": ["system.Everyone"]}
 
 
 @pytest.fixture
-def private_settings(stored, request):
+def private_settings(stored):
     return {**stored.private_settings, "private": "true"}
 
 
