@@ -99,19 +99,20 @@ clean:  ## Remove virtualenvs, caches and builds; uploaded files stay
 	rm -rf .venv .venv-* build dist screenshots *.egg-info .coverage .coverage.* .*_cache .tox
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Touched last, so that an interrupted installation is repeated.
+# Touched last, so that an interrupted installation is repeated. The pip that comes with Python may
+# be old: it takes twice the time, and does not know "--group". The new one passes on a warning of
+# setuptools about what is editable.
 $(INSTALLED): setup.py pyproject.toml
 	@echo "Installing kinto-attachment in $(VENV), once."
 	@$(PYTHON) -m venv $(VENV)
 	@echo '*' > $(VENV)/.gitignore
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# The pip that comes with Python may not support "--group". Bytecode is written when a module is
-# imported: most never are.
+# Bytecode is written when a module is imported: most never are.
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "Installing the development tools in $(VENV), once."
-	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --no-compile --group dev
 	@touch $@
 

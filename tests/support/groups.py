@@ -21,6 +21,8 @@ FIRST = [
     *("tests/commands/test_copy.py", "tests/clients/test_tus_interrupted.py"),
     *("tests/storage/test_s3.py", "tests/views/test_on_s3.py", "tests/project/test_docs.py"),
     *("tests/project/test_bare_installation.py", "tests/project/test_benchmarks.py"),
+    *("tests/storage/test_gcloud.py", "tests/clients/test_tus_js.py"),
+    *("tests/views/test_private_reading.py", "tests/views/test_ways_out.py"),
 ]
 """The groups that take longest, the longest first."""
 

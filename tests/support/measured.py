@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import sqlalchemy.orm
 import venusian
+from botocore.auth import SigV4Auth
 from botocore.client import BaseClient
 from botocore.parsers import ResponseParser
 from pyramid.config import Configurator
+from requests import Session
 
 _HERE = Path(__file__).parents[1]
 # They look at the plugin from outside, or at something else.
@@ -30,6 +32,8 @@ _OF_LIBRARIES = [
     (BaseClient, "_convert_to_request_dict"),
     (BaseClient, "_resolve_endpoint_ruleset"),
     (ResponseParser, "parse"),
+    (Session, "merge_environment_settings"),
+    (SigV4Auth, "add_auth"),
     (Configurator, "commit"),
     (HTTPConnection, "getresponse"),
     (sqlalchemy.orm.Session, "execute"),
