@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import sqlalchemy.orm
 import venusian
-from botocore.auth import SigV4Auth
 from botocore.client import BaseClient
 from botocore.parsers import ResponseParser
 from pyramid.config import Configurator
@@ -33,7 +32,6 @@ _OF_LIBRARIES = [
     (BaseClient, "_resolve_endpoint_ruleset"),
     (ResponseParser, "parse"),
     (Session, "merge_environment_settings"),
-    (SigV4Auth, "add_auth"),
     (Configurator, "commit"),
     (HTTPConnection, "getresponse"),
     (sqlalchemy.orm.Session, "execute"),

@@ -10,13 +10,16 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from kinto_attachment.attachments.attach import RecordAttachment
+from kinto_attachment.database import location_index
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
 
 
 @pytest.fixture
-def questions():
-    """``questions(action)``: how many statements ``action()`` sends."""
+def questions(monkeypatch):
+    """``questions(action)``: how many statements ``action()`` sends, without the one of every few
+    seconds: whether the index is there."""
+    monkeypatch.setattr(location_index, "_CHECK_SECONDS", float("inf"))
 
     def count(action: Callable[[], object]) -> int:
         statements = []
