@@ -8,6 +8,8 @@ traced what the plugin, or a test, calls of libraries that do not call the plugi
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Generator
 from http.client import HTTPConnection
@@ -21,6 +23,8 @@ from botocore.client import BaseClient
 from botocore.parsers import ResponseParser
 from pyramid.config import Configurator
 from requests import Session
+
+import kinto_attachment
 
 _HERE = Path(__file__).parents[1]
 # They look at the plugin from outside, or at something else.
@@ -45,10 +49,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[_in_memory] = {_test(item) for item in items if _backend(item) == "memory"}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In a worker, pytest-cov 7.1 begins twice, and what is begun first would go on in a pause."""
+    controller = _controller(session.config)
+    if controller is not None and hasattr(session.config, "workerinput"):
+        controller.pause()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Nothing of the plugin runs while tests are collected, but for its modules."""
+    controller = _controller(session.config)
+    if controller is None:
+        return (yield)
+    for module in pkgutil.walk_packages(kinto_attachment.__path__, "kinto_attachment."):
+        # That runs the command.
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    controller.pause()
+    try:
+        return (yield)
+    finally:
+        controller.resume()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
-    plugin = item.config.pluginmanager.getplugin("_cov")
-    controller = getattr(plugin, "cov_controller", None)
+    controller = _controller(item.config)
     if controller is None or _is_measured(item):
         return (yield)
     controller.pause()
@@ -56,6 +84,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
         return (yield)
     finally:
         controller.resume()
+
+
+def _controller(config: pytest.Config) -> Any:
+    """What starts and stops coverage in this process; ``None`` without it."""
+    return getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
