@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,11 @@ def test_a_server_in_the_first_part_is_a_failure(tmp_path, part):
     assert status == 1
     assert "test_of_what_it_asks_for uses moto: mark it as apart" in "\n".join(lines)
     assert run(tmp_path, "--part=rest")[0] == 5
+
+
+def test_what_looks_at_the_plugin_from_outside_is_not_traced():
+    """Neither by coverage, which makes it slow: see tests/support/measured.py."""
+    assert sys.gettrace() is None
 
 
 def test_what_takes_long_to_set_up_is_set_up_in_one_worker():
