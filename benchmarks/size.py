@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 
 from benchmarks.client import GIB, KIB, MIB, Client, Refused, record, timed
@@ -41,14 +42,16 @@ def measure(bench: Workbench) -> None:
 
 
 def _measure_limit(bench: Workbench, run: int, size: int, limit: Limit) -> None:
-    _have_memory(size)
+    _prepare(size)
     before = usage([limit.pid])
     seconds = limit.seconds(size)
     used = usage([limit.pid]) - before
     bench.samples.add(NAME, LIMIT, run, {"size": size}, seconds=seconds, cpu=used.cpu)
 
 
-def _have_memory(size: int) -> None:
+def _prepare(size: int) -> None:
+    """Nothing of the previous upload is still to be written, and the cache has room for this."""
+    os.sync()
     if size >= _LARGE:
         take_memory(_COPIES * size)
 
@@ -91,7 +94,7 @@ class _Subject:
         self, bench: Workbench, run: int, size: int, case: dict[str, object], client: Client
     ) -> None:
         server = self._server
-        _have_memory(size)
+        _prepare(size)
         server.kinto.reset_rss()
         before = server.usage()
         path = record(f"r{run}-{size}", str(case["bucket"]))
