@@ -50,7 +50,7 @@ def _measure_limit(bench: Workbench, run: int, size: int, limit: Limit) -> None:
 
 
 def _prepare(size: int) -> None:
-    """Nothing of the previous upload is still to be written, and the cache has room for this."""
+    """Wait until the previous uploads are on the disk, and make room for this one in the cache."""
     os.sync()
     if size >= _LARGE:
         take_memory(_COPIES * size)

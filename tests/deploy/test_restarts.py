@@ -32,11 +32,11 @@ class Load:
         self.answers: list[tuple[str, int | str, float]] = []
         self._site = site
         self._over = threading.Event()
-        self._pauses = [threading.Lock() for _ in range(8)]
-        actions = (self._read, self._write, self._attach, self._resume)
+        actions = 2 * (self._read, self._write, self._attach, self._resume)
+        self._pauses = [threading.Lock() for _ in actions]
         self._threads = [
             threading.Thread(target=self._repeat, args=(f"client-{number}", action, pause))
-            for number, (action, pause) in enumerate(zip(2 * actions, self._pauses, strict=True))
+            for number, (action, pause) in enumerate(zip(actions, self._pauses, strict=True))
         ]
 
     def __enter__(self) -> Load:
@@ -55,7 +55,7 @@ class Load:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """No client has a request under way: what comes now goes to the nodes in turn."""
+        """Wait for the clients' requests, and hold back more: what comes goes to nodes in turn."""
         with ExitStack() as stack:
             for pause in self._pauses:
                 stack.enter_context(pause)

@@ -449,8 +449,8 @@ def test_a_storage_that_fails_while_a_request_comes_in_loses_no_state(
     assert backend.everything() == [name]
 
 
-# What is stored after a request that failed is what was stored after the one before: that each
-# request is done, and its answer is lost, is both. A large file that keeps its name: see the next.
+# Each request is done, and its answer is lost. One that is not done leaves what the one before it
+# left: no case of its own. A large file that keeps its name: see the next test.
 @pytest.mark.parametrize(("randomize", "size"), [(True, 10), (False, 10), (True, LARGE)])
 def test_a_storage_that_fails_in_finish_leaves_one_file_to_finish(
     backend: Backend, randomize: bool, size: int

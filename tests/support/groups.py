@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures = {*getattr(item, "fixturenames", ())}
         group = group_of(path, fixtures, callspec.params if callspec else {})
         place = FIRST.index(group) if group in FIRST else len(FIRST) + len(places)
-        # What is left of the first part must not wait for the rest of its file.
+        # Those of the first part begin before all of the rest, also before that of their file.
         if config.getoption("part") == "both" and not needs_servers(item):
             group = f"check {group}"
         item.add_marker(pytest.mark.xdist_group(group))

@@ -51,7 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """In a worker, pytest-cov 7.1 begins twice, and what is begun first would go on in a pause."""
+    """Stop one of two: in a worker, pytest-cov 7.1 starts coverage twice, and what it has started
+    first would trace on while the other pauses."""
     controller = _controller(session.config)
     if controller is not None and hasattr(session.config, "workerinput"):
         controller.pause()
@@ -59,12 +60,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Nothing of the plugin runs while tests are collected, but for its modules."""
+    """Trace the plugin's modules as they are imported, and not the collection of the tests."""
     controller = _controller(session.config)
     if controller is None:
         return (yield)
     for module in pkgutil.walk_packages(kinto_attachment.__path__, "kinto_attachment."):
-        # That runs the command.
+        # To import that one runs the command.
         if not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
     controller.pause()

@@ -1,7 +1,7 @@
 """The two parts of the suite: ``--part=check`` runs at every commit, ``--part=rest`` is all else.
 
-``--part=both`` runs one after the other, and ends between them if the first has found something:
-that is known soon, and what both need is started once.
+``--part=both`` runs one after the other, and ends between them if a test has failed. Each worker
+collects the tests once.
 
 A test belongs to the rest if it uses a server or a browser: it is in one of ``FOLDERS``, a fixture
 of ``SERVERS`` is among those that it uses, itself or through others, or a parameter is one of
@@ -30,8 +30,8 @@ SERVERS = {
 STORES = {"gcloud", "gcs", "ministack", "moto", "postgresql", "rclone", "s3", "seaweedfs"}
 """Parameters for which a fixture asks for one of them while the test runs."""
 
-FIRST = "first_part"
-"""The marker of a test of the first part, which also its report has."""
+FIRST_PART = "first_part"
+"""The marker of a test of the first part. Its report has it, too."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,22 +44,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{FIRST}: set by itself; see tests/support/parts.py")
+    config.addinivalue_line("markers", f"{FIRST_PART}: set by itself; see tests/support/parts.py")
     # Where the reports of all workers come together.
     if config.getoption("part") == "both" and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Both())
 
 
 class _Both:
-    """Ends the run when the first part has found something, and the rest begins."""
+    """Ends the run if a test of the first part has failed, as soon as one of the rest begins."""
 
     def __init__(self) -> None:
-        self._found = False
+        self._failed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if FIRST in report.keywords:
-            self._found |= report.failed
-        elif self._found:
+        if FIRST_PART in report.keywords:
+            self._failed |= report.failed
+        elif self._failed:
             pytest.exit("The first part has failed.", returncode=pytest.ExitCode.TESTS_FAILED)
 
 
@@ -87,16 +87,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     part = config.getoption("part")
     others = _repeated(items)
     first = [item for item in items if not needs_servers(item)]
-    if part in ("check", "rest"):
-        others |= {*items}.difference(first) if part == "check" else {*first}
+    if part == "check":
+        others |= {*items} - {*first}
+    elif part == "rest":
+        others |= {*first}
     for item in first:
-        item.add_marker(FIRST)
+        item.add_marker(FIRST_PART)
     items[:], removed = (
         [item for item in items if item not in others],
         [item for item in items if item in others],
     )
     if part == "both":
-        items.sort(key=lambda item: item.get_closest_marker(FIRST) is None)
+        items.sort(key=lambda item: item.get_closest_marker(FIRST_PART) is None)
     if removed:
         config.hook.pytest_deselected(items=removed)
 
@@ -120,7 +122,7 @@ def _repeated(items: list[pytest.Item]) -> set[pytest.Item]:
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
     """A test of the first part that asks for a server while it runs would make it slow."""
     if fixturedef.argname in SERVERS and request.config.getoption("part") in ("check", "both"):
-        # What asks for a fixture of the session is not in the request's public part.
+        # The public ``node`` of a fixture of the session is the session.
         item = request._pyfuncitem
-        if item.get_closest_marker(FIRST) is not None:
+        if item.get_closest_marker(FIRST_PART) is not None:
             pytest.fail(f"{item.nodeid} uses {fixturedef.argname}: mark it as apart")

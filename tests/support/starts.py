@@ -62,6 +62,7 @@ def quick_starts() -> Iterator[None]:
 
 
 def _sorted_once(sort: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """Remember what ``sort`` returns, by all that a sorter was given."""
     made: dict[Any, list[Any]] = {}
 
     @functools.wraps(sort)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
 
 @pytest.fixture
 def questions(monkeypatch):
-    """``questions(action)``: how many statements ``action()`` sends, without the one of every few
-    seconds: whether the index is there."""
+    """``questions(action)``: how many statements ``action()`` sends, without the one that is sent
+    once a minute: whether the index is there."""
     monkeypatch.setattr(location_index, "_CHECK_SECONDS", float("inf"))
 
     def count(action: Callable[[], object]) -> int:
