@@ -22,11 +22,11 @@ TUS = {"Tus-Resumable": "1.0.0"}
 LONGEST_SECONDS = 6.0
 LONG_UPLOAD_SECONDS = 8.0
 # Between the requests of a client: else the clients take the processor from all other tests.
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.5
 
 
 class Load:
-    """Clients that hardly pause, each with a connection of its own that stays."""
+    """Clients that pause for a moment, each with a connection of its own that stays."""
 
     def __init__(self, site) -> None:
         self.answers: list[tuple[str, int | str, float]] = []

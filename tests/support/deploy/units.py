@@ -10,22 +10,32 @@ import signal
 import socket
 import string
 import subprocess
+import sysconfig
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support.servers import forked
+from tests.support.servers.forked import Forked
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 20.0
+PROGRAMS = Path(sysconfig.get_path("scripts"))
 
 
 class Unit:
     """The unit ``name`` (``kinto@8001.service``) of the folder ``units``; ``log`` gets what it
-    prints. Of the sandbox around it nothing is there."""
+    prints. Of the sandbox around it nothing is there.
 
-    def __init__(self, units: Path, name: str, log: Path) -> None:
+    If ``forks``, what Python runs is forked from a process that has imported Kinto.
+    """
+
+    def __init__(self, units: Path, name: str, log: Path, forks: bool = False) -> None:
         template, at, rest = name.partition("@")
         instance, _, kind = rest.rpartition(".")
         self.path = units / (f"{template}@.{kind}" if at else name)
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self.forks = forks
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         # Of what stands several times (SystemCallFilter), nothing is needed here.
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -42,21 +52,20 @@ class Unit:
 
     def run(self, command: str = "ExecStart") -> subprocess.CompletedProcess[str]:
         """Run it to its end (``Type=oneshot``), or another of its commands."""
-        return subprocess.run(
-            self._command(command),
-            env=self._environ(),
-            capture_output=True,
-            text=True,
-            timeout=READY_SECONDS,
-        )
+        return run(self._command(command), self._environ(), self.forks)
 
     def start(self) -> None:
         """Start it; it may not be ready yet. Raises ``RuntimeError`` if ``ExecStartPre`` fails."""
         self._also("ExecStartPre")
+        command = self._command("ExecStart")
+        environ = {**self._environ(), "NOTIFY_SOCKET": self._notifications()}
+        if self.forks and (arguments := of_python(command)):
+            self._process = Forked(arguments, self.log, environ, None)
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command("ExecStart"),
-                env={**self._environ(), "NOTIFY_SOCKET": self._notifications()},
+                command,
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,6 +136,25 @@ class Unit:
     def _command(self, name: str) -> list[str]:
         line = string.Template(self.service[name]).substitute(self._environ())
         return shlex.split(line)
+
+
+def run(
+    command: Sequence[str], environ: Mapping[str, str], forks: bool, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, and capture what it prints. If ``forks``, see ``Unit``."""
+    if forks and (arguments := of_python(command)):
+        return forked.run(arguments, environ, timeout=READY_SECONDS)
+    return subprocess.run(
+        command, env=environ, input=stdin, capture_output=True, text=True, timeout=READY_SECONDS
+    )
+
+
+def of_python(command: Sequence[str]) -> Sequence[str]:
+    """What Python is started with to run the command; empty, if it is not Python's."""
+    folder, _, program = command[0].rpartition("/")
+    if folder != str(PROGRAMS) or program == "weed":
+        return []
+    return command[1:] if program == "python" else command
 
 
 def environment(path: Path) -> dict[str, str]:

@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # A program with other modules of its own runs, too: it imports them itself.
-_IMPORTED = [
+IMPORTED = [
     *("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "gunicorn.workers.sync", "waitress"),
-    *("kinto.__main__", "kinto.views.buckets", "kinto.core.storage.postgresql"),
+    # Not "kinto.__main__", which reads KINTO_INI as it is imported.
+    *("kinto.config", "kinto.core.scripts", "kinto.plugins.accounts.scripts"),
+    *("kinto.views.buckets", "kinto.core.storage.postgresql"),
     *(
         "kinto.plugins.default_bucket",
         "pyramid.scripts.pserve",
@@ -25,9 +27,11 @@ _IMPORTED = [
     *("kinto_attachment.storage.gcloud", "kinto_attachment.storage.s3", "tests.storage.conftest"),
     # The scripts, and the command.
     *("argparse", "kinto_http", "requests", "tqdm", "kinto_attachment.commands"),
+    # Last: it needs the others.
+    "tests.support.servers.warm",
 ]
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(_IMPORTED)
+_context.set_forkserver_preload(IMPORTED)
 
 
 class Forked:

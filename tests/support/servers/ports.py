@@ -9,8 +9,6 @@ import socket
 # tests' own connections takes the port before the server does.
 _PORTS = range(20000, 32000)
 
-_reserved: list[socket.socket] = []
-
 
 def free_port() -> int:
     """A TCP port of 127.0.0.1 on which nothing listens, and that no other call returns, in no
@@ -28,5 +26,5 @@ def free_port() -> int:
             continue
         # Bound without it, so that the port was nobody's; from here on a server may take it.
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _reserved.append(candidate)
+        candidate.detach()  # it stays open until the process ends
         return port
