@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.file_row import is_consistent
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.links import Target, verify
+from kinto_attachment.attachments.lookup import Lookup
 from kinto_attachment.attachments.readers import Readers
-from kinto_attachment.attachments.references import References
 from kinto_attachment.database.location_index import IndexMissing
 from kinto_attachment.database.rows import Row
 from kinto_attachment.errors import InvalidLink, NoAttachment, UnknownFile, UnknownRecord
 from kinto_attachment.settings import Settings
-from kinto_attachment.storage import FileStorage
 from kinto_attachment.storage.media_types import DEFAULT, is_media_type
 from kinto_attachment.storage.names import is_private
 
@@ -75,11 +73,8 @@ class ReadableFile:
 class ReadableFiles:
     """Finds the files that the user of ``readers`` may read."""
 
-    def __init__(
-        self, kinto_storage: Any, settings: Settings, files: FileStorage, readers: Readers
-    ) -> None:
-        # Changes of no transaction: there will be none.
-        self._references = References(kinto_storage, settings, FileChanges(files))
+    def __init__(self, kinto_storage: Any, settings: Settings, readers: Readers) -> None:
+        self._lookup = Lookup(kinto_storage, settings)
         self._settings = settings
         self._readers = readers
 
@@ -88,7 +83,7 @@ class ReadableFiles:
 
         Raises ``UnknownRecord``, and ``NoAttachment``, also where ``attachment`` is plain data.
         """
-        record, row = self._references.attached_to(holder)
+        record, row = self._lookup.attached_to(holder)
         if record is None:
             raise UnknownRecord(holder.record_id)
         if row is None or not is_consistent(row):
@@ -112,7 +107,7 @@ class ReadableFiles:
         """
         # Before anything is looked up.
         self._readers.identify()
-        row = self._references.file(name)
+        row = self._lookup.file(name)
         if row is None or not is_consistent(row):
             raise UnknownFile()
         # Who has not asked for it may have a reason why nobody reads the public store.
@@ -125,7 +120,7 @@ class ReadableFiles:
 
         Raises ``InvalidLink``.
         """
-        row = self._references.file(name)
+        row = self._lookup.file(name)
         if row is None or not is_consistent(row):
             raise InvalidLink()
         file, download = self._by_name(row), self._settings.download
@@ -157,11 +152,11 @@ class ReadableFiles:
         """Return the records that the row names and that show the file. Raises
         ``IndexMissing``."""
         name, named = row["name"], set(row["holders"])
-        found = self._references.showing([name]).get(name, ()) if named else ()
+        found = self._lookup.showing([name]).get(name, ()) if named else ()
         return [holder for holder, _ in found if holder.uri in named]
 
     def _shows(self, holder: Holder, row: Row) -> bool:
-        return self._references.referenced_by(holder) == row["name"]
+        return self._lookup.referenced_by(holder) == row["name"]
 
     def _by_name(self, row: Row) -> ReadableFile:
         of_first = self._cache_control(*map(Holder.at, row["holders"][:1]))

@@ -24,7 +24,7 @@ import transaction
 
 from kinto_attachment.attachments.file_row import metadata_matches
 from kinto_attachment.attachments.locations import may_be_same_file, names_in
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from kinto_attachment.attachments.site import MARKER, site_ids
 from kinto_attachment.commands import inventory_sql as sql
 from kinto_attachment.commands.marks import MARKS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.commands.report import Report
 from kinto_attachment.commands.site import Site
 from kinto_attachment.database.scan import snapshot

@@ -18,7 +18,8 @@ from kinto.events import ServerFlushed
 from pyramid.events import ContextFound
 
 from kinto_attachment.attachments.file_changes import FileChanges, delete_files
-from kinto_attachment.attachments.references import FILES, References
+from kinto_attachment.attachments.lookup import FILES
+from kinto_attachment.attachments.references import References
 from kinto_attachment.database.scan import current_rows
 from kinto_attachment.database.transactions import outermost
 from kinto_attachment.storage import FileStorage, State

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from kinto_attachment.database.rows import PARENT, ROW
 
 HAS_TABLES = "SELECT to_regclass('objects') IS NOT NULL"

@@ -77,9 +77,7 @@ def get_attachment(request: Any) -> Response:
     check_parent_ids(request)
     check_record_id(request)
     registry, files = request.registry, request.registry.attachment_files
-    readable = ReadableFiles(
-        registry.storage, registry.attachment_settings, files, Readers(request)
-    )
+    readable = ReadableFiles(registry.storage, registry.attachment_settings, Readers(request))
     holder = Holder.of(request.matchdict)
     return download.respond(request, files, lambda: readable.attached_to(holder))
 

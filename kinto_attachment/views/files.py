@@ -81,7 +81,7 @@ def get_file(request: Any) -> Response:
     download.without_challenge(request)
     registry, files = request.registry, request.registry.attachment_files
     readers = Readers(request)
-    readable = ReadableFiles(registry.storage, registry.attachment_settings, files, readers)
+    readable = ReadableFiles(registry.storage, registry.attachment_settings, readers)
     name, token = request.matchdict["name"], link.token_of(request)
     try:
         if token is None:

@@ -69,11 +69,8 @@ def post_link(request: Any, by_name: str) -> Response:
     """Answer with a link to the file of the record."""
     check_parent_ids(request)
     check_record_id(request)
-    registry = request.registry
-    settings = registry.attachment_settings
-    readable = ReadableFiles(
-        registry.storage, settings, registry.attachment_files, Readers(request)
-    )
+    settings = request.registry.attachment_settings
+    readable = ReadableFiles(request.registry.storage, settings, Readers(request))
     lifetime, save = _options(request, settings.download.link_expires)
     file = readable.attached_to(Holder.of(request.matchdict))
     link = Link(int(time.time()) + lifetime, save)

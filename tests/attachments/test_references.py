@@ -12,7 +12,8 @@ from kinto.core.resource import Resource
 from kinto_attachment.attachments.file_changes import FileChanges
 from kinto_attachment.attachments.holder import Holder
 from kinto_attachment.attachments.inspection import Metadata
-from kinto_attachment.attachments.references import FILES, HOLDINGS, References
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
+from kinto_attachment.attachments.references import References
 from tests.support.probe import listening
 
 pytestmark = pytest.mark.both_storages

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from tests.support.orphans import STRAY, grow_old, names
 
 OLD = "https://files.example.org/"

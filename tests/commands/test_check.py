@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from kinto_attachment.storage.local import LocalStorage
 from tests.support.orphans import LINK, STRAY
 

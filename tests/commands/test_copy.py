@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.attachments.site import MARKER
 from kinto_attachment.commands.site import Site
 from kinto_attachment.storage.local import LocalStorage

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.commands.inventory_sql import STATES
 from kinto_attachment.commands.selection import Selection
 from kinto_attachment.storage import StorageUnavailable

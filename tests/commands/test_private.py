@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.attachments.site import MARKER
 from tests.conftest import kinto_settings_with
 from tests.support.orphans import grow_old

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kinto.core.storage.exceptions import IntegrityError
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from kinto_attachment.commands import edits, relocation
 from kinto_attachment.database import scan
 from kinto_attachment.storage import StorageUnavailable

@@ -9,7 +9,7 @@ from typing import Any
 import transaction
 from kinto.core.utils import sqlalchemy
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from kinto_attachment.attachments.site import MARKER
 from kinto_attachment.storage.names import PRIVATE_PREFIX, is_private
 from kinto_attachment.tus.store import UPLOADS

@@ -12,7 +12,7 @@ import webtest
 from kinto.core.events import ResourceChanged
 from kinto.core.metrics import IMetricsService, NoOpMetricsService, NoOpTimer
 
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.database import location_index
 from kinto_attachment.database.rows import Rows
 from tests.support.records import Record
@@ -365,7 +365,7 @@ def test_it_goes_with_the_last_record_that_shows_the_file(record, anyone, monkey
         def missing(*arguments, **named):
             raise location_index.IndexMissing()
 
-        monkeypatch.setattr("kinto_attachment.attachments.references.records_ending_with", missing)
+        monkeypatch.setattr("kinto_attachment.attachments.lookup.records_ending_with", missing)
     assert anyone.get(url).body == CONTENT
     parent_id, _, object_id = record.uri.rpartition("/records/")
     with transaction.manager:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import transaction
 
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from tests.support.batch import batch
 from tests.support.inventory import Bucket
 from tests.support.tus import begin

@@ -14,7 +14,7 @@ import transaction
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from kinto_attachment.attachments.references import FILES, HOLDINGS
+from kinto_attachment.attachments.lookup import FILES, HOLDINGS
 from kinto_attachment.database import location_index
 from kinto_attachment.database.rows import Rows
 from kinto_attachment.storage.base import FileStorage
@@ -594,7 +594,7 @@ def without_index(monkeypatch):
     def missing(*arguments, **named):
         raise location_index.IndexMissing()
 
-    monkeypatch.setattr("kinto_attachment.attachments.references.records_ending_with", missing)
+    monkeypatch.setattr("kinto_attachment.attachments.lookup.records_ending_with", missing)
 
 
 def rename(record, name, other):

@@ -9,8 +9,8 @@ import pytest
 import transaction
 
 from kinto_attachment.attachments import quotas
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.attachments.quotas import COUNTS
-from kinto_attachment.attachments.references import FILES
 from kinto_attachment.database.objects import is_transactional
 from kinto_attachment.database.usage import count
 from tests.support.batch import batch

@@ -13,7 +13,7 @@ from pyramid.events import NewResponse
 from pyramid_storage.interfaces import IFileStorage
 
 from kinto_attachment.attachments.file_changes import FileChanges
-from kinto_attachment.attachments.references import FILES
+from kinto_attachment.attachments.lookup import FILES
 from kinto_attachment.database.rows import Rows
 from kinto_attachment.storage import StorageUnavailable
 from tests.support.records import Record
