@@ -21,7 +21,8 @@ TUS = {"Tus-Resumable": "1.0.0"}
 # Of a request other than the long uploads: what waits for these to end takes longer.
 LONGEST_SECONDS = 6.0
 LONG_UPLOAD_SECONDS = 8.0
-# Between the requests of a client: else the clients take the processor from all other tests.
+# Between the requests of a client: else the clients take the processor from all other tests. There
+# are some hundred requests, and dozens while a node stops.
 PAUSE_SECONDS = 0.5
 
 

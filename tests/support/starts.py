@@ -42,17 +42,19 @@ class _Responses(UserDict[str, Any]):
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_starts() -> Iterator[None]:
-    """In this process, while tests run."""
+    """Make them quick in this process, while tests run."""
     with pytest.MonkeyPatch.context() as patch:
         make_starts_quick(patch)
         yield
 
 
 def make_starts_quick(patch: pytest.MonkeyPatch) -> None:
-    """Whoever reads an ini file looks for its loader in the metadata of all that is installed,
-    each client of S3 reads what AWS has, Kinto describes and copies each response, and Pyramid
-    sorts the same predicates and derivers for each of its views, and reads the line of each
-    directive."""
+    """Patch what a start repeats.
+
+    Whoever reads an ini file looks for its loader in the metadata of all that is installed, each
+    client of S3 reads what AWS has, Kinto describes and copies each response, and Pyramid sorts
+    the same predicates and derivers for each of its views, and reads the line of each directive.
+    """
     find = functools.cache(plaster.loaders.find_loaders)
     bind = ResourceResponses.get_and_bind
     patch.setattr(

@@ -41,8 +41,8 @@ class Installation:
     """The set-up of deploy/ below the folder ``root``, as README.rst says how to make it.
 
     ``database`` is the URL of an empty one. Files are on the disk, or in SeaweedFS (``on_s3``).
-    What Python runs is started as the units say once, with files on the disk; later it is forked
-    (see ``Unit``), which takes a fifth of the time.
+    With files on the disk, the nodes are started as their unit says once, and so is each of the
+    other units; all else that Python runs is forked (see ``Unit``), in a fifth of the time.
     """
 
     def __init__(self, root: Path, database: str, on_s3: bool) -> None:
@@ -93,7 +93,7 @@ class Installation:
         """A unit of the installation, which does not run."""
         log = self.root / "var/log" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        return Unit(self.root / "etc/systemd/system", name, log, self._forks)
+        return Unit(self.root / "etc/systemd/system", name, log, forks=self.on_s3)
 
     def node(self, port: int) -> Unit:
         """The process of Kinto that listens on ``port``."""

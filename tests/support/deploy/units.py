@@ -26,7 +26,7 @@ class Unit:
     """The unit ``name`` (``kinto@8001.service``) of the folder ``units``; ``log`` gets what it
     prints. Of the sandbox around it nothing is there.
 
-    If ``forks``, what Python runs is forked from a process that has imported Kinto.
+    If ``forks``, what Python runs is forked (see forked.py).
     """
 
     def __init__(self, units: Path, name: str, log: Path, forks: bool = False) -> None:
@@ -59,7 +59,7 @@ class Unit:
         self._also("ExecStartPre")
         command = self._command("ExecStart")
         environ = {**self._environ(), "NOTIFY_SOCKET": self._notifications()}
-        if self.forks and (arguments := of_python(command)):
+        if self.forks and (arguments := python_arguments(command)):
             self._process = Forked(arguments, self.log, environ, None)
             return
         with self.log.open("ab") as log:
@@ -141,20 +141,24 @@ class Unit:
 def run(
     command: Sequence[str], environ: Mapping[str, str], forks: bool, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, and capture what it prints. If ``forks``, see ``Unit``."""
-    if forks and (arguments := of_python(command)):
+    """Run a command to its end, and capture what it prints. If ``forks``, see ``Unit``; what reads
+    ``stdin`` is not forked."""
+    if forks and not stdin and (arguments := python_arguments(command)):
         return forked.run(arguments, environ, timeout=READY_SECONDS)
     return subprocess.run(
         command, env=environ, input=stdin, capture_output=True, text=True, timeout=READY_SECONDS
     )
 
 
-def of_python(command: Sequence[str]) -> Sequence[str]:
-    """What Python is started with to run the command; empty, if it is not Python's."""
-    folder, _, program = command[0].rpartition("/")
-    if folder != str(PROGRAMS) or program == "weed":
+def python_arguments(command: Sequence[str]) -> Sequence[str]:
+    """Return the arguments for Python, or none if the program is another's."""
+    program = Path(command[0])
+    if program.parent != PROGRAMS:
         return []
-    return command[1:] if program == "python" else command
+    if program.name == "python":
+        return command[1:]
+    with program.open("rb") as script:
+        return command if script.read(2) == b"#!" else []
 
 
 def environment(path: Path) -> dict[str, str]:

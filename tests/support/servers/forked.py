@@ -1,5 +1,6 @@
 """Python programs that start at once: each is a fork of a process that has imported what they
-need, which takes longer than all else that they do to start.
+need, and in which Kinto has started once (warm.py). That takes longer than all else that they do
+to start.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,9 @@ IMPORTED = [
     # Not "kinto.__main__", which reads KINTO_INI as it is imported.
     *("kinto.config", "kinto.core.scripts", "kinto.plugins.accounts.scripts"),
     *("kinto.views.buckets", "kinto.core.storage.postgresql"),
+    # They add to Kinto's list of services as they are imported.
+    *("kinto.core.views.batch", "kinto.core.views.heartbeat", "kinto.core.views.hello"),
+    *("kinto.core.views.openapi", "kinto.core.views.version", "kinto.views.contribute"),
     *(
         "kinto.plugins.default_bucket",
         "pyramid.scripts.pserve",
@@ -82,12 +87,17 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python ...`` to its end, as ``Forked`` does; its output is captured.
 
-    Raises ``subprocess.TimeoutExpired`` after ``timeout`` seconds.
+    Kills it after ``timeout`` seconds, and raises ``subprocess.TimeoutExpired``.
     """
     with tempfile.TemporaryDirectory(prefix="test-forked-") as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
         process = Forked(command, out, environ or os.environ, cwd, err)
-        status = process.wait(timeout)
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
         assert status is not None
         return subprocess.CompletedProcess(
             command, status, out.read_text(errors="replace"), err.read_text(errors="replace")

@@ -74,7 +74,7 @@ class LiveKinto:
     body is there) or ``gunicorn`` (at once). Gunicorn runs ``workers`` processes, of the kind
     ``worker_class``: ``sync``, or ``gthread`` with ``threads`` threads each. ``environ`` is added
     to the environment; ``cwd`` is where it runs and looks for modules. ``python`` is the
-    interpreter, with its options; without it, a process is forked that has imported Kinto already.
+    interpreter, with its options; without it, a process is forked (see forked.py).
     ``port`` is for settings that have to know it; a free one is found without it. Raises
     ``RuntimeError`` with what the server printed if it does not start within ``startup_seconds``.
     """

@@ -8,15 +8,17 @@ import socket
 # Below the range from which Linux takes the ports of outgoing connections, so that none of the
 # tests' own connections takes the port before the server does.
 _PORTS = range(20000, 32000)
+_TRIES = 1000
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens, and that no other call returns, in no
-    process, as long as this one runs.
+    """Return a TCP port of 127.0.0.1 on which nothing listens. No other call returns it, in any
+    process, while this one runs.
 
-    Servers listen on it as on any other: like nearly all, they set ``SO_REUSEADDR`` (socket(7)).
+    A server can listen on it if it sets ``SO_REUSEADDR``, as nearly all do (Linux: socket(7)).
+    Raises ``RuntimeError`` if no port is free.
     """
-    while True:
+    for _ in range(_TRIES):
         candidate = socket.socket()
         port = random.choice(_PORTS)  # noqa: S311
         try:
@@ -28,3 +30,4 @@ def free_port() -> int:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         candidate.detach()  # it stays open until the process ends
         return port
+    raise RuntimeError("no port is free")

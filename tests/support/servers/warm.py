@@ -28,5 +28,6 @@ with tempfile.TemporaryDirectory(prefix="test-warm-") as files, warnings.catch_w
     )
     # Kinto lists the services of all applications of a process: this one is gone.
     SERVICES[:] = services
+gc.collect()
 # The collector writes to what it looks at, and what is written is no longer shared with a fork.
 gc.freeze()

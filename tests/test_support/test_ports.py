@@ -21,7 +21,7 @@ print(ports.free_port())
 def ten(monkeypatch: pytest.MonkeyPatch) -> range:
     """Ten ports that are free, and no others can be chosen."""
     ranges = (range(first, first + 10) for first in range(20000, 31990))
-    ten = next(ports for ports in ranges if all(map(_is_free, ports)))
+    ten = next(each for each in ranges if all(map(_is_free, each)))
     monkeypatch.setattr(ports, "_PORTS", ten)
     return ten
 
@@ -37,6 +37,14 @@ def _is_free(port: int) -> bool:
 
 def test_a_port_is_given_once_before_anything_listens(ten: range) -> None:
     assert {ports.free_port() for _ in ten} == {*ten}
+
+
+def test_without_a_free_port_it_is_told(ten: range) -> None:
+    for _ in ten:
+        ports.free_port()
+
+    with pytest.raises(RuntimeError, match="no port is free"):
+        ports.free_port()
 
 
 def test_a_port_is_not_given_to_another_process(ten: range) -> None:
