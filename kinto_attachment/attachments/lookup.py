@@ -121,13 +121,6 @@ class Lookup:
         location = holding.get("location", self._settings.location(row["name"]))
         return {**metadata, "location": location}
 
-    def _is_referenced(self, name: str, row: Row | None, *, scan: bool = False) -> bool:
-        """Whether a record references the file, according to the records."""
-        named = [] if row is None else [Holder.at(uri) for uri in row["holders"]]
-        return any(self.referenced_by(holder) == name for holder in named) or bool(
-            self.showing([name], scan=scan)
-        )
-
     def _accepted(self, attachment: Any, holding: Row | None) -> str | None:
         """Return the name of the file that a client may write ``attachment`` for, into the record
         of ``holding``: that is the metadata of the file, with a location that a record of it had,

@@ -265,6 +265,13 @@ class References(Lookup):
         if row is not None and "gone" in row and self._settings.is_random(name):
             self._rows.delete(FILES, name)
 
+    def _is_referenced(self, name: str, row: Row | None, *, scan: bool = False) -> bool:
+        """Whether a record references the file, according to the records."""
+        named = [] if row is None else [Holder.at(uri) for uri in row["holders"]]
+        return any(self.referenced_by(holder) == name for holder in named) or bool(
+            self.showing([name], scan=scan)
+        )
+
     def _adopt(self, name: str, records: Collection[tuple[Holder, Object]]) -> None:
         """Make records the holders of a file that was given up."""
         self._changes.revoke_deletion(name)

@@ -42,7 +42,7 @@ class _Responses(UserDict[str, Any]):
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_starts() -> Iterator[None]:
-    """Make them quick in this process, while tests run."""
+    """Make the starts in this process quick while tests run."""
     with pytest.MonkeyPatch.context() as patch:
         make_starts_quick(patch)
         yield
@@ -74,7 +74,7 @@ def make_starts_quick(patch: pytest.MonkeyPatch) -> None:
 
 
 class _Lines:
-    """``traceback`` without the lines."""
+    """What Pyramid uses of ``traceback``, without the source lines."""
 
     @staticmethod
     def extract_stack(limit: int) -> list[tuple[str, int, str, str]]:

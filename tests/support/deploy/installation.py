@@ -41,8 +41,8 @@ class Installation:
     """The set-up of deploy/ below the folder ``root``, as README.rst says how to make it.
 
     ``database`` is the URL of an empty one. Files are on the disk, or in SeaweedFS (``on_s3``).
-    With files on the disk, the nodes are started as their unit says once, and so is each of the
-    other units; all else that Python runs is forked (see ``Unit``), in a fifth of the time.
+    With files on the disk, the nodes are first started as their unit says, and the other units
+    always are. All else that Python runs is forked (see ``Unit``), in a fifth of the time.
     """
 
     def __init__(self, root: Path, database: str, on_s3: bool) -> None:

@@ -1,4 +1,4 @@
-"""Starts Kinto once, in the process that others are forked from (forked.py): what it imports,
+"""Start Kinto once, in the process that others are forked from (forked.py): what it imports,
 compiles and remembers as it starts for the first time takes twice as long as the rest."""
 
 from __future__ import annotations
